@@ -1,0 +1,1 @@
+"""Who may, when, and on whose word?"""
