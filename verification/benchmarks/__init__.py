@@ -1,0 +1,1 @@
+"""Benchmarks: registered checks with real measurements, compared with a golden run."""

@@ -1,0 +1,1 @@
+"""Snapshots: the way back, content-addressed, signed, verified before anything is restored."""
