@@ -1,7 +1,8 @@
 """What a contract says will be true afterwards, and the verdict once it was measured.
 
-Pure: no database, no clock, no settings, no network. `parse` turns the JSON of a proposal into criteria or names each
-wrong field; `conclude` turns the samples of one criterion into an outcome; `judge` turns all outcomes into a verdict.
+Pure: no database, no clock, no settings, no network. `parse` turns the JSON of a proposal into criteria or
+names each wrong field; `conclude` turns the samples of one criterion into an outcome; `judge` turns all
+outcomes into a verdict.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class MetricThreshold:
-    """A Prometheus query; relative to the baseline, `value` multiplies what was measured before the action."""
+    """A Prometheus query; relative to the baseline, `value` multiplies what was measured before."""
 
     query: str
     operator: Literal["lt", "lte", "gt", "gte", "eq", "ne"]
@@ -149,7 +150,7 @@ class ExpectedEffect:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One criterion, measured: its outcome, why, what was expected and what was seen, and the samples so far."""
+    """One criterion, measured: its outcome and why, what was expected, what was seen, its samples."""
 
     key: str
     type: CriterionType
@@ -198,14 +199,15 @@ class Judgement:
         }
 
 
-# --- the verdict -----------------------------------------------------------------------------------------------------
+# --- the verdict ---
 
 
 def judge(measurements: Sequence[Measurement], threshold: Decimal = DEFAULT_ROLLBACK_THRESHOLD) -> Judgement:
     """Weigh the measurements; what is inconclusive (or still pending) is not passed and is named.
 
-    Verified from 0.9 when every required criterion passed; violated below the threshold or when a required criterion
-    failed; partial between. Raises ValueError for no measurements at all: nothing measured is no verdict.
+    Verified from 0.9 when every required criterion passed; violated below the threshold or when a required
+    criterion failed; partial between. Raises ValueError for no measurements at all: nothing measured is no
+    verdict.
     """
     total = sum((m.weight for m in measurements), Decimal(0))
     if total <= 0:
@@ -244,7 +246,7 @@ def conclude(measure: Measure, samples: Sequence[Outcome]) -> Outcome:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal: 1 and 1.0 are, true and 1 are not, order of members does not matter."""
+    """Whether two JSON values are equal: 1 and 1.0 are, true and 1 are not."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
@@ -257,7 +259,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def state_matches(spec: StateMatch, state: Any) -> tuple[bool, Any]:
-    """Whether the state matches, and the value found at the path; raises ValueError when the path cannot be taken."""
+    """Whether the state matches, and the value at the path; raises ValueError when it cannot be taken."""
     try:
         found = jmespath.search(spec.path, state)
     except (JMESPathError, RecursionError) as exc:
@@ -269,11 +271,11 @@ def state_matches(spec: StateMatch, state: Any) -> tuple[bool, Any]:
     return isinstance(found, str) and json_schemas.pattern(spec.operand)(found), found
 
 
-# --- reading it ------------------------------------------------------------------------------------------------------
+# --- reading it ---
 
 
 def parse(expected_effect: Any, *, at: str = "/expected_effect") -> ExpectedEffect:
-    """The expected effect of a proposal; raises VerifiesNothing or InvalidExpectedEffect naming each field."""
+    """The expected effect of a proposal; raises VerifiesNothing or InvalidExpectedEffect (all fields)."""
     problems = _Problems()
     members = problems.members(
         expected_effect, at, known=("target_state", "success_criteria", "rollback_threshold")
@@ -462,9 +464,8 @@ def _expression(problems: _Problems, members: Mapping[str, Any], at: str) -> Exp
     return Expression(source)
 
 
-_READERS: dict[
-    CriterionType, tuple[tuple[str, ...], Callable[[Any, Mapping[str, Any], str], Spec | None]]
-] = {
+_Reader = Callable[[Any, Mapping[str, Any], str], Spec | None]
+_READERS: dict[CriterionType, tuple[tuple[str, ...], _Reader]] = {
     CriterionType.STATE_MATCH: (("path", "equals", "in", "matches"), _state_match),
     CriterionType.HEALTH_CHECK: (("url", "status", "max_latency_ms", "contains"), _health_check),
     CriterionType.METRIC_THRESHOLD: (("query", "operator", "value", "relative_to"), _metric_threshold),

@@ -1,7 +1,7 @@
-"""JSON Schemas and patterns that cannot be turned against us: nothing remote is fetched, every pattern is linear.
+"""JSON Schemas and patterns that cannot be turned against us: nothing is fetched, patterns are linear.
 
-A `$ref` to another host is refused instead of fetched, and patterns run on an engine without backtracking, so that
-neither a schema nor a text can make a check hang. Validators are compiled once and kept by their user.
+A `$ref` to another host is refused instead of fetched, and patterns run on an engine without backtracking, so
+that neither a schema nor a text can make a check hang. Validators are compiled once and kept by their user.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The registry of executors: who can carry out which action type.
 
-Ours are registered when first asked for; other packages add theirs through the entry point group `grace.executors`
-(each entry point is an executor, or a callable that makes one) or by calling `register()` from an AppConfig.
+Ours are registered when first asked for; other packages add theirs through the entry point group
+`grace.executors` (each entry point is an executor, or a callable that makes one) or by calling `register()`
+from an AppConfig.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class AlreadyRegistered(Exception):
 
 
 def register(executor: Executor) -> Executor:
-    """Add an executor; the same one twice is fine, another one for its action type raises AlreadyRegistered."""
+    """Add an executor; another one for a taken action type raises AlreadyRegistered."""
     with _lock:
         known = _registry.setdefault(executor.action_type, executor)
     if known is not executor:

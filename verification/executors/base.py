@@ -1,8 +1,8 @@
 """What an executor is: the Protocol every adapter satisfies, and the values that pass through it.
 
-An executor is a trusted adapter to one kind of system. It says what its parameters may be, how far an action can be
-taken back, what the target looks like now, and it carries the action out. It never decides whether the action
-worked: that is measured against the observed world afterwards.
+An executor is a trusted adapter to one kind of system. It says what its parameters may be, how far an action
+can be taken back, what the target looks like now, and it carries the action out. It never decides whether the
+action worked: that is measured against the observed world afterwards.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class ExecutionResult:
 
 @dataclass(frozen=True)
 class SnapshotItem:
-    """One thing kept in a snapshot: its name, digest and size in bytes, and what its provider noted about it."""
+    """One thing kept in a snapshot: its name, digest, size in bytes, and its provider's notes."""
 
     name: str
     sha256: str
@@ -213,7 +213,7 @@ class SnapshotReader(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """An adapter to one kind of system. `check` decides nothing about approval, only whether this can be asked."""
+    """An adapter to one kind of system; it decides neither whether it may act nor whether it worked."""
 
     action_type: str
     version: str
