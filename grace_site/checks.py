@@ -1,0 +1,1 @@
+"""System checks: combinations of settings that start but should not, each with an id and a hint."""

@@ -1,0 +1,74 @@
+"""How log lines look: JSON in production, readable in a terminal, secrets removed from both."""
+
+import logging.config
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from auditlog import redaction
+
+
+def configure(configuration: dict[str, Any]) -> None:
+    """Set up the standard library's logging, and structlog on top of it (Django's LOGGING_CONFIG)."""
+    logging.config.dictConfig(configuration)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared_processors(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def configuration(*, structured: bool, level: str) -> dict[str, Any]:
+    """The standard library's logging configuration."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if structured
+        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+    )
+    # A traceback in a JSON line is a structure without the values of local variables, which may be secrets.
+    exceptions = [structlog.processors.format_exc_info] if structured else []
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": _shared_processors(),
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *exceptions,
+                    redaction.structlog_processor,
+                    renderer,
+                ],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # Each request is a structured line of its own already.
+            "django.server": {"level": "WARNING"},
+            "uvicorn.access": {"level": "WARNING"},
+            "axes": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "httpx": {"level": "WARNING"},
+        },
+    }
+
+
+def _shared_processors() -> list[Callable[[WrappedLogger, str, EventDict], Mapping[str, Any]]]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.StackInfoRenderer(),
+    ]

@@ -1,0 +1,16 @@
+"""Limits on how often one caller may ask."""
+
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+from rest_framework.throttling import UserRateThrottle
+from rest_framework.views import APIView
+
+
+class ReadRateThrottle(UserRateThrottle):
+    """Reads by one key or person (or one address, when anonymous). Writes have limits of their own."""
+
+    scope = "reads"
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        """Whether this request may proceed now."""
+        return request.method not in SAFE_METHODS or super().allow_request(request, view)
