@@ -19,6 +19,8 @@ from auditlog.refusals import FieldError
 
 JsonDict = dict[str, Any]
 
+DEFAULT_DEADLINE_SECONDS = 60.0
+
 
 class Reversibility(StrEnum):
     """How far an action can be taken back; trusted, because the executor says it and not the proposal."""
@@ -256,3 +258,14 @@ class Executor(Protocol):
     ) -> ExecutionResult:
         """Undo it from the snapshot."""
         ...
+
+    restore_is_repeatable: bool = False
+    """Whether running `restore` twice ends where running it once does, so that it may be resumed after a crash."""
+
+    def deadline_seconds(self, call: Call) -> float:
+        """How long `execute` may take; after it nothing of this call acts on the world any more."""
+        return DEFAULT_DEADLINE_SECONDS
+
+    def tells_change(self, call: Call) -> bool:
+        """Whether `observe` would show it if `execute` had done something: only then equal means untouched."""
+        return True

@@ -1,0 +1,438 @@
+"""Contracts: the verbs that propose, authorize, move and settle what an action intends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from auditlog import context, jobs, log
+from auditlog.actors import Actor
+from auditlog.facts import Facts
+from auditlog.refusals import Kind, Refused
+from auditlog.subjects import Subject
+
+from .facts import ContractFact
+from .models import Contract, Execution, Revision, State
+from .models.contracts import SETTLED
+
+EXECUTION_JOB = "execution.run"
+
+MOVES: dict[str, frozenset[str]] = {
+    state: frozenset(to)
+    for state, to in {
+        State.PROPOSED: {State.DENIED, State.AWAITING_APPROVAL, State.AUTHORIZED},
+        State.AWAITING_APPROVAL: {
+            State.AUTHORIZED,
+            State.REJECTED,
+            State.CHANGES_REQUESTED,
+            State.EXPIRED,
+            State.CANCELLED,
+            State.DENIED,
+        },
+        State.CHANGES_REQUESTED: {
+            State.AWAITING_APPROVAL,
+            State.AUTHORIZED,
+            State.DENIED,
+            State.EXPIRED,
+            State.CANCELLED,
+        },
+        State.AUTHORIZED: {State.EXECUTING, State.AWAITING_APPROVAL, State.EXPIRED, State.CANCELLED},
+        State.EXECUTING: {
+            State.VERIFYING,
+            State.FAILED,
+            State.ROLLING_BACK,
+            State.IN_DOUBT,
+            State.CANCELLED,
+        },
+        State.IN_DOUBT: {State.VERIFIED, State.EXECUTING, State.ROLLING_BACK, State.HELD},
+        State.VERIFYING: {State.VERIFIED, State.PARTIAL, State.VIOLATED},
+        State.VIOLATED: {State.ROLLING_BACK, State.HELD},
+        State.ROLLING_BACK: {State.ROLLED_BACK, State.HELD},
+        State.FAILED: {State.EXECUTING},
+        State.PARTIAL: set(),
+        State.HELD: set(),
+        State.DENIED: set(),
+        State.REJECTED: set(),
+        State.EXPIRED: set(),
+        State.CANCELLED: set(),
+        State.VERIFIED: set(),
+        State.ROLLED_BACK: set(),
+    }.items()
+}
+"""The moves the product makes by itself. `resolve` is the one way out of partial, held and in_doubt for people."""
+
+RESOLVABLE = frozenset({State.PARTIAL, State.HELD, State.IN_DOUBT})
+VERDICTS = frozenset({State.VERIFIED, State.FAILED, State.ROLLED_BACK})
+
+
+class NotFound(Refused):
+    """There is no such contract."""
+
+    code = "contract_not_found"
+    kind = Kind.NOT_FOUND
+
+
+class NotNow(Refused):
+    """The contract is in a state from which this cannot be done."""
+
+    code = "contract_not_now"
+    kind = Kind.CONFLICT
+
+
+class UnknownVerdict(Refused):
+    """A contract cannot be resolved to that state."""
+
+    code = "unknown_verdict"
+    kind = Kind.INVALID
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a proposal asks for, after its shape was checked."""
+
+    action_type: str
+    target: str
+    parameters: dict[str, Any]
+    expected_effect: dict[str, Any]
+    preconditions: list[dict[str, Any]] = field(default_factory=list)
+    mission_id: UUID | None = None
+    incident_id: UUID | None = None
+    playbook: str = ""
+    error_pattern: str = ""
+    stated_confidence: Decimal | None = None
+    justification: str = ""
+    not_before: datetime | None = None
+    callback_url: str = ""
+    max_attempts: int = 3
+
+
+def subject_of(contract: Contract) -> Subject:
+    """The contract as the subject of a log entry."""
+    return Subject("contract", str(contract.pk), str(contract)[:200])
+
+
+def lock(contract_id: UUID) -> Contract:
+    """The contract's row, locked until the transaction ends; raises NotFound.
+
+    Who needs the contract and an approval request locks the contract first, always in this order.
+    """
+    try:
+        return Contract.objects.select_for_update().get(pk=contract_id)
+    except Contract.DoesNotExist:
+        raise NotFound(f"There is no contract {contract_id}.") from None
+
+
+def record(
+    contract: Contract, fact: Facts, data: Mapping[str, Any], *, by: Actor, now: datetime, outcome: str = "success"
+) -> UUID:
+    """Append a fact about a contract, with its ids; answers the entry's id."""
+    return log.append(
+        fact,
+        actor=by,
+        subject=subject_of(contract),
+        data=dict(data),
+        outcome=outcome,
+        now=now,
+        contract_id=contract.pk,
+        mission_id=contract.mission_id,
+    )
+
+
+def move(
+    contract: Contract, to: State, *, by: Actor, now: datetime, reason: str = "", **data: Any
+) -> Contract:
+    """Take an allowed move by compare-and-swap and say so in the log; raises NotNow.
+
+    `data` are further members of the fact (see `verification.facts.Moved`).
+    """
+    if to not in MOVES[contract.state]:
+        raise NotNow(f"The contract is {contract.state}; it cannot become {to} now.")
+    return _put(contract, to, by=by, now=now, reason=reason, **data)
+
+
+def _put(contract: Contract, to: State, *, by: Actor, now: datetime, reason: str, **data: Any) -> Contract:
+    was = contract.state
+    contract.state, contract.state_changed_at = to, now
+    contract.settled_at = now if to in SETTLED and to != State.FAILED else None
+    fields = {
+        "state": contract.state,
+        "state_changed_at": now,
+        "settled_at": contract.settled_at,
+        "tier": contract.tier,
+        "authorized_digest": contract.authorized_digest,
+        "authorized_at": contract.authorized_at,
+        "valid_until": contract.valid_until,
+        "confidence": contract.confidence,
+    }
+    if Contract.objects.filter(pk=contract.pk, state=was).update(**fields) != 1:
+        raise NotNow(f"The contract is no longer {was}.")
+    record(
+        contract,
+        ContractFact[to.name],
+        {
+            "action_type": contract.action_type,
+            "target": contract.target,
+            "tier": contract.tier,
+            "from_state": was,
+            "to_state": to.value,
+            "revision": contract.current_revision,
+            "reason": reason,
+            **data,
+        },
+        by=by,
+        now=now,
+    )
+    return contract
+
+
+def _written(revision: Revision) -> dict[str, Any]:
+    return {
+        "revision": revision.number,
+        "parameters": log.foreign(revision.parameters),
+        "expected_effect": log.foreign(revision.expected_effect),
+        "preconditions": log.foreign(revision.preconditions),
+    }
+
+
+def propose(
+    *,
+    draft: Draft,
+    requested_by_id: int | None,
+    by: Actor,
+    idempotency_key: str | None,
+    request_sha256: str,
+    executor_version: str,
+    now: datetime,
+) -> Contract:
+    """Write down a contract and its first revision; nothing is decided about it yet."""
+    with log.recording():
+        contract = Contract.objects.create(
+            action_type=draft.action_type,
+            executor_version=executor_version,
+            target=draft.target,
+            requested_by_id=requested_by_id,
+            requested_by_kind=by.kind,
+            requested_by_label=by.label,
+            idempotency_key=idempotency_key,
+            request_sha256=request_sha256,
+            mission_id=draft.mission_id,
+            incident_id=draft.incident_id,
+            playbook=draft.playbook,
+            error_pattern=draft.error_pattern,
+            correlation_id=context.current().correlation_id or "",
+            stated_confidence=draft.stated_confidence,
+            justification=draft.justification,
+            callback_url=draft.callback_url,
+            max_attempts=draft.max_attempts,
+            created_at=now,
+            state_changed_at=now,
+        )
+        revision = Revision.objects.create(
+            contract=contract,
+            number=1,
+            parameters=draft.parameters,
+            expected_effect=draft.expected_effect,
+            preconditions=draft.preconditions,
+            not_before=draft.not_before,
+            made_by_label=by.label,
+            created_at=now,
+        )
+        _record_creation(contract, revision, by=by, now=now)
+        return contract
+
+
+def _record_creation(contract: Contract, revision: Revision, *, by: Actor, now: datetime) -> None:
+    about = {"action_type": contract.action_type, "target": contract.target}
+    record(
+        contract,
+        ContractFact.CREATED,
+        {
+            **about,
+            **_written(revision),
+            "executor_version": contract.executor_version,
+            "justification": contract.justification,
+            "playbook": contract.playbook,
+            "error_pattern": contract.error_pattern,
+            "request_sha256": contract.request_sha256,
+        },
+        by=by,
+        now=now,
+    )
+    record(
+        contract,
+        ContractFact.PROPOSED,
+        {**about, "tier": "", "from_state": "", "to_state": State.PROPOSED.value, "revision": 1, "reason": ""},
+        by=by,
+        now=now,
+    )
+
+
+def revise(
+    *,
+    contract_id: UUID,
+    parameters: dict[str, Any],
+    expected_effect: dict[str, Any],
+    preconditions: list[dict[str, Any]],
+    not_before: datetime | None,
+    origin: Revision.Origin,
+    by: Actor,
+    now: datetime,
+) -> Revision:
+    """Write the next revision of a contract that has not begun; the earlier ones stay. Raises NotNow."""
+    with log.recording():
+        contract = lock(contract_id)
+        if contract.state not in {State.AWAITING_APPROVAL, State.CHANGES_REQUESTED}:
+            raise NotNow(f"The contract is {contract.state}; it can no longer be revised.")
+        contract.current_revision += 1
+        contract.save(update_fields=["current_revision"])
+        revision = Revision.objects.create(
+            contract=contract,
+            number=contract.current_revision,
+            origin=origin,
+            parameters=parameters,
+            expected_effect=expected_effect,
+            preconditions=preconditions,
+            not_before=not_before,
+            made_by_label=by.label,
+            created_at=now,
+        )
+        about = {"action_type": contract.action_type, "target": contract.target, "origin": str(origin)}
+        record(contract, ContractFact.REVISED, {**about, **_written(revision)}, by=by, now=now)
+        return revision
+
+
+def deny(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contract:
+    """The policy refuses the contract; nothing will run."""
+    with log.recording():
+        return move(lock(contract_id), State.DENIED, by=by, now=now, reason=reason)
+
+
+def await_approval(*, contract_id: UUID, tier: str, by: Actor, reason: str, now: datetime) -> Contract:
+    """The contract waits for people: at first, or because what authorized it no longer holds."""
+    with log.recording():
+        contract = lock(contract_id)
+        contract.tier = tier
+        contract.authorized_digest, contract.authorized_at, contract.valid_until = "", None, None
+        return move(contract, State.AWAITING_APPROVAL, by=by, now=now, reason=reason)
+
+
+def authorize(
+    *, contract_id: UUID, tier: str, digest: str, valid_until: datetime | None, by: Actor, now: datetime
+) -> Contract:
+    """Allow exactly this revision to run, and owe its execution: the job is written in this transaction.
+
+    `digest` is the SHA-256 (hex) of what was authorized; it is recomputed and compared before anything starts.
+    """
+    with log.recording():
+        contract = lock(contract_id)
+        contract.tier, contract.authorized_digest, contract.authorized_at = tier, digest, now
+        contract.valid_until = valid_until
+        move(contract, State.AUTHORIZED, by=by, now=now, digest=digest)
+        not_before = contract.revision.not_before
+        _owe_execution(contract, due_at=max(now, not_before) if not_before else now, now=now)
+        return contract
+
+
+def _owe_execution(contract: Contract, *, due_at: datetime, now: datetime) -> None:
+    jobs.enqueue(
+        kind=EXECUTION_JOB,
+        subject_id=str(contract.pk),
+        due_at=due_at,
+        now=now,
+        contract_id=contract.pk,
+        mission_id=contract.mission_id,
+    )
+
+
+def reject(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contract:
+    """A reviewer said no."""
+    with log.recording():
+        return move(lock(contract_id), State.REJECTED, by=by, now=now, reason=reason)
+
+
+def request_changes(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contract:
+    """A reviewer asks for another revision."""
+    with log.recording():
+        return move(lock(contract_id), State.CHANGES_REQUESTED, by=by, now=now, reason=reason)
+
+
+def expire(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contract:
+    """Time ran out before the contract began."""
+    with log.recording():
+        return move(lock(contract_id), State.EXPIRED, by=by, now=now, reason=reason)
+
+
+def cancel(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contract:
+    """Stop a contract. Before it began it is cancelled at once; while it runs the executor is asked to stop,
+    and the contract becomes cancelled only if nothing happened. Raises NotNow."""
+    with log.recording():
+        contract = lock(contract_id)
+        if contract.state == State.EXECUTING:
+            contract.cancel_requested_at, contract.cancel_reason = now, reason
+            contract.save(update_fields=["cancel_requested_at", "cancel_reason"])
+            return contract
+        return move(contract, State.CANCELLED, by=by, now=now, reason=reason)
+
+
+def resolve(*, contract_id: UUID, verdict: str, reason: str, by: Actor, now: datetime) -> Contract:
+    """A person settles what the product could not: partial, in_doubt or held. The target becomes free.
+
+    Raises NotNow from any other state, and UnknownVerdict for a verdict that is not verified, failed or
+    rolled_back.
+    """
+    if verdict not in VERDICTS:
+        raise UnknownVerdict(f"A contract cannot be resolved to {verdict!r}.")
+    with log.recording():
+        contract = lock(contract_id)
+        if contract.state not in RESOLVABLE:
+            raise NotNow(f"The contract is {contract.state}; there is nothing to resolve.")
+        about = {"action_type": contract.action_type, "target": contract.target, "tier": contract.tier}
+        resolved = {**about, "from_state": contract.state, "verdict": verdict, "reason": reason}
+        record(contract, ContractFact.RESOLVED, resolved, by=by, now=now)
+        _put(contract, State(verdict), by=by, now=now, reason=reason)
+        if verdict == State.FAILED:
+            Contract.objects.filter(pk=contract.pk).update(settled_at=now, dead_lettered_at=now)
+        contract.executions.filter(holds_target=True).update(
+            holds_target=False, state=Execution.State.SETTLED, finished_at=now
+        )
+        wake_waiting(contract.target, now=now)
+        return contract
+
+
+def retry(*, contract_id: UUID, by: Actor, now: datetime) -> Contract:
+    """A person asks for one more attempt of a dead-lettered contract, under the same authorization."""
+    with log.recording():
+        contract = lock(contract_id)
+        if contract.state != State.FAILED or contract.dead_lettered_at is None:
+            raise NotNow(f"The contract is {contract.state}; only a dead-lettered one can be tried again.")
+        contract.max_attempts = contract.executions.count() + 1
+        contract.dead_lettered_at = contract.settled_at = None
+        contract.save(update_fields=["max_attempts", "dead_lettered_at", "settled_at"])
+        _owe_execution(contract, due_at=now, now=now)
+        return contract
+
+
+def dead_letter(contract: Contract, *, attempts: int, error: str, by: Actor, now: datetime) -> None:
+    """Give up on a failed contract until a person asks again."""
+    contract.dead_lettered_at = contract.settled_at = now
+    contract.save(update_fields=["dead_lettered_at", "settled_at"])
+    about = {"action_type": contract.action_type, "target": contract.target, "tier": contract.tier}
+    record(
+        contract,
+        ContractFact.DEAD_LETTERED,
+        {**about, "attempts": attempts, "error": error[:500]},
+        by=by,
+        now=now,
+        outcome="failure",
+    )
+
+
+def wake_waiting(target: str, *, now: datetime) -> None:
+    """A target became free: make the oldest contract that waits for it due now."""
+    waiting = Contract.objects.filter(target=target, state=State.AUTHORIZED).order_by("authorized_at", "id").first()
+    if waiting is not None:
+        jobs.bring_forward(kind=EXECUTION_JOB, subject_id=str(waiting.pk), now=now)

@@ -1,0 +1,445 @@
+"""Executions: the verbs that claim a target, begin an attempt, record what happened and settle it.
+
+Everything here is a transaction; everything that touches the world is in `verification.running`. Each verb first
+calls `lease.fence()`, so that a late worker with an old token can record nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from auditlog import log
+from auditlog.actors import SYSTEM
+from auditlog.jobs import Lease
+from auditlog.refusals import Kind, Refused
+
+from . import contracts, gates
+from .criteria import Judgement, Measurement
+from .executors.base import ExecutionResult, Observation
+from .facts import AgenticFact
+from .gates import Closed, Dispatch, Then
+from .models import Contract, Execution, Snapshot, State
+from .verdicts import Next
+
+STARTABLE = frozenset({State.AUTHORIZED, State.FAILED, State.IN_DOUBT})
+OPEN = frozenset(
+    {
+        Execution.State.PREPARING,
+        Execution.State.EXECUTING,
+        Execution.State.VERIFYING,
+        Execution.State.IN_DOUBT,
+        Execution.State.ROLLING_BACK,
+    }
+)
+DEADLINE_MARGIN = timedelta(seconds=5)
+RETRY_BASE_SECONDS, RETRY_CAP_SECONDS = 2.0, 300.0
+
+
+class NothingToDo(Refused):
+    """The contract is in no state from which an attempt can start."""
+
+    code = "nothing_to_execute"
+    kind = Kind.CONFLICT
+
+
+class TargetBusy(Refused):
+    """Another attempt holds the target; contracts on one target run one after the other."""
+
+    code = "target_busy"
+    kind = Kind.CONFLICT
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was observed after an attempt: the world, each criterion, the verdict, and the time it took."""
+
+    observation: Observation | None
+    measurements: Sequence[Measurement]
+    judgement: Judgement
+    reason: str = ""
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """The observed state, or None when it could not be read."""
+        return self.observation.state if self.observation else None
+
+
+# --- claim ---
+
+
+def adopt(*, contract_id: UUID, lease: Lease, now: datetime) -> Execution:
+    """The open attempt of this contract, or a new one that holds its target.
+
+    An attempt that had begun keeps the token it began with: a newer lease knows by it that the attempt is in doubt.
+    Raises NothingToDo and TargetBusy.
+    """
+    with log.recording():
+        lease.fence()
+        contract = contracts.lock(contract_id)
+        execution = contract.executions.filter(state__in=OPEN).last()
+        if execution is None:
+            return _prepare(contract, lease=lease, now=now)
+        if execution.state == Execution.State.PREPARING:
+            execution.token, execution.job_id = lease.token, lease.job_id
+            execution.save(update_fields=["token", "job_id"])
+        return execution
+
+
+def _prepare(contract: Contract, *, lease: Lease, now: datetime) -> Execution:
+    if contract.state not in STARTABLE or contract.dead_lettered_at is not None:
+        raise NothingToDo(f"The contract is {contract.state}.")
+    try:
+        with transaction.atomic():
+            return Execution.objects.create(
+                contract=contract,
+                revision=contract.revision,
+                attempt=contract.executions.count() + 1,
+                target=contract.target,
+                job_id=lease.job_id,
+                token=lease.token,
+                created_at=now,
+            )
+    except IntegrityError:
+        raise TargetBusy(f"Another attempt holds {contract.target}.") from None
+
+
+def release(*, execution_id: UUID, lease: Lease) -> None:
+    """Give up an attempt that has touched nothing."""
+    with log.recording():
+        lease.fence()
+        Execution.objects.filter(pk=execution_id, state=Execution.State.PREPARING).delete()
+
+
+def begin(
+    *,
+    execution_id: UUID,
+    lease: Lease,
+    observation: Observation,
+    fingerprint: str,
+    unmet: str,
+    deadline_seconds: float,
+    now: datetime,
+) -> Closed | None:
+    """Ask every gate; when all are open the contract begins, else the attempt is given up and the no is answered.
+
+    `unmet` names a precondition that does not hold, or is empty.
+    """
+    with log.recording():
+        lease.fence()
+        execution, contract = _locked(execution_id)
+        if contract.state not in STARTABLE:
+            execution.delete()
+            return Closed("contract", "not_startable", f"The contract is {contract.state}.", Then.CANCEL)
+        dispatch = Dispatch(contract, execution.revision, execution, observation, fingerprint, now)
+        if unmet:
+            then = Then.CANCEL if contract.tier == "tier_1" else Then.REAPPROVE
+            why: Closed | None = Closed("preconditions", "precondition_unmet", unmet, then)
+        else:
+            why = gates.first_closed(dispatch)
+        if why is not None:
+            _turn_away(contract, execution, why, now=now)
+            return why
+        gates.begun(dispatch)
+        _start(contract, execution, dispatch, token=lease.token, deadline_seconds=deadline_seconds)
+        return None
+
+
+def _turn_away(contract: Contract, execution: Execution, why: Closed, *, now: datetime) -> None:
+    execution.delete()
+    if why.then == Then.WAIT or contract.state != State.AUTHORIZED:
+        return
+    by = {"contract_id": contract.pk, "by": SYSTEM, "reason": f"{why.code}: {why.detail}", "now": now}
+    if why.then == Then.REAPPROVE:
+        contracts.await_approval(tier=contract.tier, **by)
+    elif why.then == Then.EXPIRE:
+        contracts.expire(**by)
+    else:
+        contracts.cancel(**by)
+    contracts.wake_waiting(contract.target, now=now)
+
+
+def _start(
+    contract: Contract, execution: Execution, dispatch: Dispatch, *, token: int, deadline_seconds: float
+) -> None:
+    now = dispatch.now
+    execution.state, execution.token = Execution.State.EXECUTING, token
+    execution.baseline, execution.baseline_fingerprint = dispatch.observation.state, dispatch.fingerprint
+    execution.started_at, execution.deadline_at = now, now + timedelta(seconds=deadline_seconds)
+    execution.save()
+    contracts.move(contract, State.EXECUTING, by=SYSTEM, now=now, attempt=execution.attempt)
+    _record_action(contract, execution, AgenticFact.ACTION_EXECUTING, status="executing", now=now)
+
+
+# --- what happened ---
+
+
+def keep_snapshot(*, execution_id: UUID, lease: Lease, snapshot: Snapshot) -> None:
+    """Tie the way back to the attempt, before anything is done."""
+    with log.recording():
+        lease.fence()
+        Execution.objects.filter(pk=execution_id).update(snapshot=snapshot)
+
+
+def record_result(*, execution_id: UUID, lease: Lease, result: ExecutionResult, now: datetime) -> Execution:
+    """Write down what the executor says; whether it is true is observed next."""
+    with log.recording():
+        lease.fence()
+        execution, contract = _locked(execution_id)
+        execution.result, execution.state = result.as_dict(), Execution.State.VERIFYING
+        execution.save(update_fields=["result", "state"])
+        if result.ok:
+            contracts.move(
+                contract,
+                State.VERIFYING,
+                by=SYSTEM,
+                now=now,
+                attempt=execution.attempt,
+                duration_ms=result.duration_ms,
+            )
+        return execution
+
+
+def doubt(*, execution_id: UUID, lease: Lease, now: datetime) -> Execution:
+    """An attempt began and nobody recorded how it ended: say so, and keep its target."""
+    with log.recording():
+        lease.fence()
+        execution, contract = _locked(execution_id)
+        execution.state = Execution.State.IN_DOUBT
+        execution.save(update_fields=["state"])
+        contracts.move(
+            contract,
+            State.IN_DOUBT,
+            by=SYSTEM,
+            now=now,
+            reason="the worker that carried this attempt was lost",
+            attempt=execution.attempt,
+        )
+        return execution
+
+
+def keep_samples(*, execution_id: UUID, lease: Lease, findings: Findings) -> None:
+    """Keep what a long verification has measured so far."""
+    with log.recording():
+        lease.fence()
+        Execution.objects.filter(pk=execution_id).update(
+            measurements=[each.as_dict() for each in findings.measurements], observed=findings.state
+        )
+
+
+def conclude(
+    *, execution_id: UUID, lease: Lease, findings: Findings, step: Next, retryable: bool, now: datetime
+) -> tuple[Execution, float | None]:
+    """Settle the attempt as `step` says, or set it rolling back.
+
+    Answers the attempt and, when the contract failed and may be tried again, after how many seconds.
+    """
+    with log.recording():
+        lease.fence()
+        execution, contract = _locked(execution_id)
+        execution.measurements = [each.as_dict() for each in findings.measurements]
+        execution.observed, execution.outcome = findings.state, findings.judgement.outcome
+        execution.confidence = contract.confidence = findings.judgement.confidence
+        retry_after = _CONCLUSIONS[step](contract, execution, findings, retryable, now)
+        execution.save()
+        if not execution.holds_target:
+            contracts.wake_waiting(contract.target, now=now)
+        return execution, retry_after
+
+
+def _verified(
+    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
+) -> None:
+    if contract.state == State.EXECUTING:
+        contracts.move(contract, State.VERIFYING, by=SYSTEM, now=now, attempt=execution.attempt)
+    execution.recovered = contract.state == State.IN_DOUBT
+    _settle(contract, execution, State.VERIFIED, findings, now=now, recovered=execution.recovered)
+    _record_action(contract, execution, AgenticFact.ACTION_COMPLETED, status="verified", now=now)
+
+
+def _partial(
+    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
+) -> None:
+    _settle(contract, execution, State.PARTIAL, findings, now=now)
+    _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="partial", now=now)
+
+
+def _failed(
+    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
+) -> float | None:
+    if contract.state == State.IN_DOUBT:
+        contracts.move(
+            contract, State.EXECUTING, by=SYSTEM, now=now, reason="observed: nothing happened"
+        )
+    _settle(contract, execution, State.FAILED, findings, now=now)
+    _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="failed", now=now)
+    if retryable and execution.attempt < contract.max_attempts:
+        return backoff_seconds(execution.attempt)
+    error = str((execution.result or {}).get("error") or findings.reason)
+    contracts.dead_letter(contract, attempts=execution.attempt, error=error, by=SYSTEM, now=now)
+    return None
+
+
+def _cancelled(
+    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
+) -> None:
+    _settle(contract, execution, State.CANCELLED, findings, now=now)
+    _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="cancelled", now=now)
+
+
+def _roll_back(
+    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
+) -> None:
+    _violate(contract, execution, findings, now=now)
+    execution.state, execution.rollback_reason = Execution.State.ROLLING_BACK, _reason(execution)
+    contracts.move(
+        contract,
+        State.ROLLING_BACK,
+        by=SYSTEM,
+        now=now,
+        reason=execution.rollback_reason,
+        attempt=execution.attempt,
+    )
+
+
+def _hold(
+    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
+) -> None:
+    _violate(contract, execution, findings, now=now)
+    if contract.state == State.EXECUTING:
+        contracts.move(contract, State.IN_DOUBT, by=SYSTEM, now=now, reason=findings.reason)
+    _keep_held(contract, execution, reason=findings.reason or "there is no way back", now=now)
+
+
+_CONCLUSIONS = {
+    Next.VERIFIED: _verified,
+    Next.PARTIAL: _partial,
+    Next.FAILED: _failed,
+    Next.CANCELLED: _cancelled,
+    Next.ROLL_BACK: _roll_back,
+    Next.HOLD: _hold,
+}
+
+
+# --- the way back ---
+
+
+def finish_rollback(
+    *,
+    execution_id: UUID,
+    lease: Lease,
+    result: ExecutionResult,
+    observation: Observation | None,
+    restored: bool,
+    reason: str,
+    now: datetime,
+) -> Execution:
+    """Settle a rollback by what was observed after it: as before, or held and loud."""
+    with log.recording():
+        lease.fence()
+        execution, contract = _locked(execution_id)
+        execution.rollback_result = result.as_dict()
+        execution.rollback_observed = observation.state if observation else None
+        if restored:
+            _free(execution, now=now)
+            contracts.move(
+                contract,
+                State.ROLLED_BACK,
+                by=SYSTEM,
+                now=now,
+                reason=execution.rollback_reason,
+                attempt=execution.attempt,
+                rollback_duration_ms=result.duration_ms,
+            )
+            contracts.wake_waiting(contract.target, now=now)
+        else:
+            _keep_held(contract, execution, reason=reason, now=now)
+        execution.save()
+        return execution
+
+
+# --- shared by the verbs above ---
+
+
+def _locked(execution_id: UUID) -> tuple[Execution, Contract]:
+    contract_id = Execution.objects.values_list("contract_id", flat=True).get(pk=execution_id)
+    contract = contracts.lock(contract_id)
+    execution = Execution.objects.select_for_update(of=("self",)).select_related("revision").get(pk=execution_id)
+    execution.contract = contract
+    return execution, contract
+
+
+def _settle(
+    contract: Contract, execution: Execution, to: State, findings: Findings, *, now: datetime, **data: Any
+) -> None:
+    _free(execution, now=now)
+    contracts.move(
+        contract,
+        to,
+        by=SYSTEM,
+        now=now,
+        reason=findings.reason,
+        attempt=execution.attempt,
+        confidence=str(findings.judgement.confidence),
+        **data,
+    )
+
+
+def _free(execution: Execution, *, now: datetime) -> None:
+    execution.state, execution.holds_target, execution.finished_at = Execution.State.SETTLED, False, now
+    Execution.objects.filter(pk=execution.pk).update(holds_target=False)
+
+
+def _violate(contract: Contract, execution: Execution, findings: Findings, *, now: datetime) -> None:
+    if contract.state == State.VERIFYING:
+        contracts.move(
+            contract,
+            State.VIOLATED,
+            by=SYSTEM,
+            now=now,
+            reason=findings.reason,
+            attempt=execution.attempt,
+            confidence=str(findings.judgement.confidence),
+        )
+    _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="violated", now=now)
+
+
+def _keep_held(contract: Contract, execution: Execution, *, reason: str, now: datetime) -> None:
+    execution.state, execution.finished_at = Execution.State.HELD, now
+    contracts.move(contract, State.HELD, by=SYSTEM, now=now, reason=reason, attempt=execution.attempt)
+
+
+def _reason(execution: Execution) -> str:
+    if execution.result is None:
+        return "in_doubt"
+    return "criteria_violated" if execution.result.get("ok") else "execution_failed"
+
+
+def _record_action(
+    contract: Contract, execution: Execution, fact: AgenticFact, *, status: str, now: datetime
+) -> None:
+    data: dict[str, Any] = {
+        "action_type": contract.action_type,
+        "target": contract.target,
+        "tier": contract.tier,
+        "attempt": execution.attempt,
+        "status": status,
+    }
+    if execution.result is not None:
+        data["result"] = log.foreign(execution.result)
+        data["duration_ms"] = int(execution.result.get("duration_ms", 0))
+    if execution.confidence is not None:
+        data["confidence"] = str(execution.confidence)
+    outcome = "failure" if fact is AgenticFact.ACTION_FAILED else "success"
+    contracts.record(contract, fact, data, by=SYSTEM, now=now, outcome=outcome)
+
+
+def backoff_seconds(attempt: int) -> float:
+    """Exponential with full jitter: between half and one and a half of 2, 4, 8 … seconds, at most 300."""
+    return min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2 ** (attempt - 1)) * (0.5 + random.random())  # noqa: S311

@@ -1,0 +1,66 @@
+"""An execution: one attempt to carry out a contract, with everything that was observed."""
+
+from django.db import models
+
+from auditlog.ids import new_id
+
+from .contracts import Contract, Revision
+from .snapshots import Snapshot
+
+
+class Execution(models.Model):
+    """One attempt. Its job holds the lease and the fencing token; the row holds the lock on the target.
+
+    `preparing` has touched nothing; from `executing` on an effect is possible. The lock (`holds_target`) is kept
+    until the attempt is settled, and kept while it is in doubt or held.
+    """
+
+    class State(models.TextChoices):
+        PREPARING = "preparing"
+        EXECUTING = "executing"
+        VERIFYING = "verifying"
+        ROLLING_BACK = "rolling_back"
+        IN_DOUBT = "in_doubt"
+        HELD = "held"
+        RELEASED = "released"
+        SETTLED = "settled"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    contract = models.ForeignKey(Contract, on_delete=models.PROTECT, related_name="executions")
+    revision = models.ForeignKey(Revision, on_delete=models.PROTECT, related_name="+")
+    attempt = models.PositiveIntegerField()
+    state = models.CharField(max_length=20, choices=State.choices, default=State.PREPARING)
+    target = models.CharField(max_length=500)
+    holds_target = models.BooleanField(default=True)
+    job_id = models.UUIDField()
+    token = models.BigIntegerField()
+    baseline = models.JSONField(null=True, blank=True)
+    baseline_fingerprint = models.CharField(max_length=64, blank=True)
+    snapshot = models.ForeignKey(
+        Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="executions"
+    )
+    result = models.JSONField(null=True, blank=True)
+    observed = models.JSONField(null=True, blank=True)
+    measurements = models.JSONField(default=list)
+    confidence = models.DecimalField(max_digits=5, decimal_places=4, null=True, blank=True)
+    outcome = models.CharField(max_length=20, blank=True)
+    rollback_reason = models.CharField(max_length=40, blank=True)
+    rollback_result = models.JSONField(null=True, blank=True)
+    rollback_observed = models.JSONField(null=True, blank=True)
+    recovered = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["target"], condition=models.Q(holds_target=True), name="one_execution_per_target"
+            ),
+            models.UniqueConstraint(fields=["contract", "attempt"], name="attempt_number_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.contract_id} attempt {self.attempt}"

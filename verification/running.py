@@ -1,0 +1,360 @@
+"""Running a contract: the steps between the transactions, where the world is observed and acted on.
+
+The job `execution.run` carries a contract from authorized to settled. An attempt's state names the step that comes
+next, so whoever picks the job up after a crash goes on from there:
+
+    preparing     observe, ask the gates, begin
+    executing     snapshot, execute, record the result; if begun under an older token: in doubt
+    in_doubt      observe until it is clear what happened
+    verifying     observe, measure the criteria, conclude
+    rolling_back  restore, observe, compare with the baseline
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from auditlog import jobs
+from auditlog.actors import SYSTEM
+from auditlog.context import ObservabilityContext
+from auditlog.jobs import Job, Lease, RunAgain
+
+from . import contracts, criteria, executions, executors, measuring, snapshotting, verdicts
+from .executions import DEADLINE_MARGIN, Findings
+from .executors.base import (
+    Call,
+    ExecutionResult,
+    Executor,
+    ExecutorError,
+    Observation,
+    Reversibility,
+    Run,
+)
+from .gates import Then
+from .models import Contract, Execution, Snapshot
+from .verdicts import Next
+
+logger = structlog.get_logger(__name__)
+
+BUSY_SECONDS = 5.0
+PAUSED_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 1.0
+CANCEL_POLL_SECONDS = 0.5
+
+
+class InsideTransaction(RuntimeError):
+    """An outside effect was about to happen inside a transaction."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt in hand: its rows, its executor, the call as it runs, and the lease it runs under."""
+
+    contract: Contract
+    execution: Execution
+    executor: Executor
+    call: Call
+    lease: Lease
+
+    @classmethod
+    def of(cls, execution: Execution, lease: Lease) -> Attempt:
+        """Load what an attempt needs."""
+        contract = Contract.objects.get(pk=execution.contract_id)
+        call = Call(
+            contract.action_type,
+            contract.target,
+            execution.revision.parameters,
+            token=lease.token,
+            contract_id=contract.pk,
+        )
+        return cls(contract, execution, executors.get(contract.action_type), call, lease)
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """What every verb of `verification.executions` is told."""
+        return {"execution_id": self.execution.pk, "lease": self.lease}
+
+    @property
+    def reversibility(self) -> Reversibility:
+        """The trusted class of this call."""
+        return self.executor.reversibility(self.call)
+
+    @property
+    def way_back(self) -> bool:
+        """Whether what was done can be undone, or nothing is ever done."""
+        return self.reversibility != Reversibility.IRREVERSIBLE
+
+    def observe(self) -> Observation | None:
+        """The target now, or None when it cannot be read."""
+        outside_transaction()
+        try:
+            return self.executor.observe(self.call)
+        except ExecutorError as error:
+            logger.warning("target_not_observed", error=str(error))
+            return None
+
+    def unchanged(self, observation: Observation | None) -> bool:
+        """Whether the target is provably as it was before the attempt."""
+        if self.reversibility == Reversibility.READ_ONLY:
+            return True
+        if observation is None or not self.executor.tells_change(self.call):
+            return False
+        return self.executor.fingerprint(observation) == self.execution.baseline_fingerprint
+
+
+@jobs.runner(contracts.EXECUTION_JOB, queue="executions", max_attempts=20, visible=False, lease_seconds=30)
+def run(job: Job, lease: Lease) -> dict[str, Any]:
+    """Carry one contract as far as it goes; raises RunAgain when it has to wait for something."""
+    if not settings.VERIFICATION_ENABLED:
+        raise RunAgain(after=PAUSED_SECONDS)
+    contract_id = UUID(job.subject_id)
+    with ObservabilityContext(contract_id=contract_id, mission_id=job.mission_id):
+        try:
+            execution = executions.adopt(contract_id=contract_id, lease=lease, now=timezone.now())
+        except executions.NothingToDo as refusal:
+            return {"skipped": refusal.detail}
+        except executions.TargetBusy:
+            raise RunAgain(after=BUSY_SECONDS) from None
+        while step := STEPS.get(execution.state):
+            attempt = Attempt.of(execution, lease)
+            if not step(attempt):
+                break
+            execution = Execution.objects.select_related("revision").get(pk=execution.pk)
+        return {"contract": str(contract_id), "state": Contract.objects.get(pk=contract_id).state}
+
+
+def begin(attempt: Attempt) -> bool:
+    """Look at the target and the preconditions, then ask to begin. False when the attempt was given up."""
+    observation = attempt.observe()
+    if observation is None:
+        executions.release(**attempt.ids)
+        raise RunAgain(after=BUSY_SECONDS)
+    closed = executions.begin(
+        **attempt.ids,
+        observation=observation,
+        fingerprint=attempt.executor.fingerprint(observation),
+        unmet=_unmet_precondition(attempt, observation),
+        deadline_seconds=attempt.executor.deadline_seconds(attempt.call),
+        now=timezone.now(),
+    )
+    if closed is None:
+        return True
+    logger.info("not_started", gate=closed.gate, code=closed.code, detail=closed.detail)
+    if closed.then == Then.WAIT:
+        raise RunAgain(after=closed.retry_after)
+    return False
+
+
+def _unmet_precondition(attempt: Attempt, observation: Observation) -> str:
+    wanted = criteria.parse_criteria(attempt.execution.revision.preconditions)
+    world = measuring.World(
+        observed=observation.state, baseline=observation.state, parameters=attempt.call.parameters
+    )
+    for criterion in wanted:
+        measured = measuring.measure_once(criterion, world)
+        if measured.outcome is not criteria.Outcome.PASSED:
+            return f"{measured.title}: {measured.reason or measured.outcome.value}"
+    return ""
+
+
+def perform(attempt: Attempt) -> bool:
+    """Take the snapshot, execute, record. An attempt begun under an older token is in doubt instead."""
+    if attempt.execution.token != attempt.lease.token:
+        executions.doubt(**attempt.ids, now=timezone.now())
+        return True
+    _keep_the_way_back(attempt)
+    result = _execute(attempt)
+    executions.record_result(**attempt.ids, result=result, now=timezone.now())
+    return True
+
+
+def _keep_the_way_back(attempt: Attempt) -> None:
+    if attempt.reversibility == Reversibility.READ_ONLY and attempt.contract.tier == "tier_1":
+        return
+    outside_transaction()
+    snapshot = snapshotting.take(
+        call=attempt.call,
+        kind=Snapshot.Kind.PRE_ACTION,
+        baseline=attempt.execution.baseline,
+        contract=attempt.contract,
+        by=SYSTEM,
+        now=timezone.now(),
+    )
+    executions.keep_snapshot(**attempt.ids, snapshot=snapshot)
+
+
+def _execute(attempt: Attempt) -> ExecutionResult:
+    outside_transaction()
+    deadline = attempt.execution.deadline_at
+    assert deadline is not None, "begin() sets the deadline"
+    left = (deadline - timezone.now()).total_seconds()
+    return attempt.executor.execute(
+        attempt.call,
+        Run(
+            deadline_seconds=max(left, 0.0),
+            token=attempt.lease.token,
+            cancelled=_cancelled(attempt),
+            progress=attempt.lease.progress,
+        ),
+    )
+
+
+def _cancelled(attempt: Attempt) -> Callable[[], bool]:
+    """Whether to stop: someone asked for it, or the lease is lost. Asks the database twice a second at most."""
+    asked_at = 0.0
+    answer = False
+
+    def cancelled() -> bool:
+        nonlocal asked_at, answer
+        if not answer and time.monotonic() - asked_at >= CANCEL_POLL_SECONDS:
+            asked_at = time.monotonic()
+            wanted = Contract.objects.filter(pk=attempt.contract.pk, cancel_requested_at__isnull=False)
+            answer = not attempt.lease.alive() or wanted.exists()
+        return answer
+
+    return cancelled
+
+
+def verify(attempt: Attempt) -> bool:
+    """Observe what the attempt did, and settle it by that."""
+    findings = _measure(attempt)
+    result = attempt.execution.result or {}
+    if result.get("ok"):
+        step = verdicts.after_success(findings.judgement.outcome, way_back=attempt.way_back)
+    else:
+        step = verdicts.after_failure(
+            findings.judgement.outcome,
+            unchanged=attempt.unchanged(findings.observation),
+            way_back=attempt.way_back,
+            cancelled=attempt.contract.cancel_requested_at is not None,
+        )
+    return _conclude(attempt, findings, step, retryable=bool(result.get("retryable")))
+
+
+def find_out(attempt: Attempt) -> bool:
+    """Nobody knows how the attempt ended: look until the world says."""
+    findings = _measure(attempt)
+    deadline = attempt.execution.deadline_at
+    assert deadline is not None, "begin() sets the deadline"
+    step = verdicts.after_doubt(
+        findings.judgement.outcome,
+        unchanged=attempt.unchanged(findings.observation),
+        way_back=attempt.way_back,
+        deadline_passed=timezone.now() > deadline + DEADLINE_MARGIN,
+    )
+    if step == Next.LOOK_AGAIN:
+        raise RunAgain(after=LOOK_AGAIN_SECONDS)
+    return _conclude(attempt, findings, step, retryable=True)
+
+
+def _measure(attempt: Attempt) -> Findings:
+    """The criteria as far as they can be measured now; raises RunAgain while a window is still open."""
+    observation = attempt.observe()
+    execution = attempt.execution
+    result = execution.result or {}
+    expected = criteria.parse(execution.revision.expected_effect)
+    world = measuring.World(
+        observed=observation.state if observation else None,
+        baseline=execution.baseline,
+        result=result.get("result", {}),
+        metrics=result.get("metrics", {}),
+        parameters=attempt.call.parameters,
+    )
+    measured = measuring.measure(expected, world, earlier=execution.measurements, now=timezone.now())
+    judgement = criteria.judge(measured.measurements, expected.rollback_threshold)
+    findings = Findings(observation, measured.measurements, judgement, _why(measured.measurements, result))
+    if measured.due_in is not None:
+        executions.keep_samples(**attempt.ids, findings=findings)
+        raise RunAgain(after=measured.due_in)
+    return findings
+
+
+def _why(measurements: tuple[criteria.Measurement, ...], result: dict[str, Any]) -> str:
+    missed = [
+        f"{each.title}: {each.reason or each.outcome.value}"
+        for each in measurements
+        if each.outcome is not criteria.Outcome.PASSED
+    ]
+    error = result.get("error")
+    return "; ".join([*([str(error)] if error else []), *missed])[:1000]
+
+
+def _conclude(attempt: Attempt, findings: Findings, step: Next, *, retryable: bool) -> bool:
+    _, retry_after = executions.conclude(
+        **attempt.ids,
+        findings=findings,
+        step=step,
+        retryable=retryable and attempt.executor.retryable,
+        now=timezone.now(),
+    )
+    if retry_after is not None:
+        raise RunAgain(after=retry_after)
+    return True
+
+
+def roll_back(attempt: Attempt) -> bool:
+    """Go back, look, and believe only what is seen."""
+    began = time.monotonic()
+    result = _restore(attempt)
+    observation = attempt.observe()
+    restored = attempt.unchanged(observation)
+    executions.finish_rollback(
+        **attempt.ids,
+        result=result,
+        observation=observation,
+        restored=restored,
+        reason="" if restored else (result.error or "the target is not as it was before"),
+        now=timezone.now(),
+    )
+    logger.info("rolled_back", restored=restored, seconds=round(time.monotonic() - began, 3))
+    return True
+
+
+def _restore(attempt: Attempt) -> ExecutionResult:
+    """Restore, unless there is nothing to restore, or an earlier worker may have done it half."""
+    execution = attempt.execution
+    if attempt.reversibility == Reversibility.READ_ONLY or attempt.unchanged(attempt.observe()):
+        return ExecutionResult.success({"note": "nothing to undo"})
+    if execution.snapshot is None:
+        return ExecutionResult.failure("no snapshot was taken")
+    if execution.token != attempt.lease.token and not attempt.executor.restore_is_repeatable:
+        return ExecutionResult.failure("an earlier worker may have undone it in part")
+    outside_transaction()
+    try:
+        reader = snapshotting.open_verified(execution.snapshot)
+    except snapshotting.SnapshotDamaged as damage:
+        return ExecutionResult.failure(damage.detail)
+    assert execution.started_at is not None, "begin() sets the start"
+    baseline = Observation(execution.baseline or {}, execution.started_at)
+    deadline = attempt.executor.deadline_seconds(attempt.call)
+    return attempt.executor.restore(
+        attempt.call, reader, baseline, Run(deadline_seconds=deadline, token=attempt.lease.token)
+    )
+
+
+STEPS: dict[str, Callable[[Attempt], bool]] = {
+    Execution.State.PREPARING: begin,
+    Execution.State.EXECUTING: perform,
+    Execution.State.IN_DOUBT: find_out,
+    Execution.State.VERIFYING: verify,
+    Execution.State.ROLLING_BACK: roll_back,
+}
+
+
+def outside_transaction() -> None:
+    """Raise InsideTransaction when a transaction of ours is open: effects must never be undone by a rollback
+    of the database, nor repeated by its retry."""
+    if connection.in_atomic_block and not getattr(settings, "TESTING_IN_TRANSACTION", False):
+        raise InsideTransaction("An outside effect was about to happen inside a transaction.")
+
+
