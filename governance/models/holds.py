@@ -1,0 +1,33 @@
+"""A hold: the switch that stops things."""
+
+from django.db import models
+
+from auditlog.ids import new_id
+
+
+class Hold(models.Model):
+    """Nothing in its scope starts while it is engaged."""
+
+    class Scope(models.TextChoices):
+        EVERYTHING = "everything"
+        AGENT = "agent"
+        ACTION_TYPE = "action_type"
+        TARGET = "target"
+        MISSION = "mission"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    scope = models.CharField(max_length=20, choices=Scope.choices)
+    pattern = models.CharField(max_length=500, blank=True)
+    reason = models.TextField()
+    source = models.CharField(max_length=20, default="person")
+    engaged_by_label = models.CharField(max_length=150)
+    engaged_at = models.DateTimeField()
+    released_by_label = models.CharField(max_length=150, blank=True)
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-engaged_at", "-id"]
+        indexes = [models.Index(fields=["released_at"], name="hold_engaged")]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.pattern}".strip()
