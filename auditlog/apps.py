@@ -6,3 +6,9 @@ class AuditlogConfig(AppConfig):
 
     name = "auditlog"
     default_auto_field = "django.db.models.BigAutoField"
+    verbose_name = "Log and jobs"
+
+    def ready(self) -> None:
+        from . import facts
+
+        facts.load_all()

@@ -1,0 +1,77 @@
+"""Asking the log: entries in log order, by what they are about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F, Q, QuerySet
+
+from .models import Disclosure, Entry, Payload
+
+
+def in_order(entries: QuerySet[Entry] | None = None) -> QuerySet[Entry]:
+    """Entries in log order, each with `leaf_index`; those that still wait for a place come last, with None."""
+    found = Entry.objects.all() if entries is None else entries
+    return found.annotate(leaf_index=F("leaf__index")).order_by(F("leaf__index").asc(nulls_last=True), "id")
+
+
+def timeline(*, mission_id: UUID | None = None, contract_id: UUID | None = None) -> QuerySet[Entry]:
+    """What happened to a mission or a contract, in log order. Raises ValueError when neither is given."""
+    if mission_id is None and contract_id is None:
+        raise ValueError("a timeline is about a mission or a contract")
+    wanted = {"mission_id": mission_id, "contract_id": contract_id}
+    return in_order(Entry.objects.filter(**{name: value for name, value in wanted.items() if value}))
+
+
+def matching(glob: str, prefix: str = "") -> Q:
+    """A condition on `fact` for a glob such as `approval.*`; several are separated by commas.
+
+    `*` stands for any text and only at the end of a pattern. Raises ValueError for others. `prefix` is the path to
+    the entry from what is being filtered ("entry__" for leaves).
+    """
+    found = Q()
+    for pattern in (part.strip() for part in glob.split(",")):
+        stem, star, rest = pattern.partition("*")
+        if rest or (not star and not stem):
+            raise ValueError(f"{pattern!r} is not a fact or a prefix of facts ending in *")
+        if star and not stem:
+            return Q()
+        found |= Q(**{f"{prefix}fact__startswith" if star else f"{prefix}fact": stem})
+    return found
+
+
+def matches(glob: str, fact: str) -> bool:
+    """Whether a fact's name matches a glob of `matching`."""
+    return any(
+        fact.startswith(stem) if star else fact == stem
+        for stem, star, _ in (part.strip().partition("*") for part in glob.split(","))
+    )
+
+
+def data(entry: Entry) -> dict[str, Any]:
+    """The entry's data; a large payload is fetched from beside the log (as long as it is kept there)."""
+    found = entry.data
+    if set(found) == {"sha256", "bytes"}:
+        payload = Payload.objects.filter(pk=found["sha256"]).first()
+        if payload is not None:
+            whole: dict[str, Any] = json.loads(bytes(payload.bytes))
+            return whole
+    return found
+
+
+def disclosed(entries: Iterable[Entry]) -> dict[UUID, dict[str, Any]]:
+    """Each entry's document with its personal values put back where they have not been erased."""
+    documents = {entry.id: entry.document() for entry in entries}
+    for row in Disclosure.objects.filter(entry_id__in=list(documents)):
+        _, parent, name = row.pointer.split("/")
+        documents[row.entry_id][parent][name] = row.value
+    return documents
+
+
+def label(document: Mapping[str, Any]) -> str:
+    """What to call the actor of a (disclosed) document."""
+    actor = document["actor"]
+    return str(actor.get("label") or actor["id"])

@@ -1,0 +1,505 @@
+"""Work owed is a row. Celery carries ids; the row says what is due, who holds it, and how it ended.
+
+queued -> running -> completed | cancelled | dead, and back to queued for another attempt. A claim is one conditional
+UPDATE which takes a lease and a higher token; everything the holder writes later is fenced by that token.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import connection, connections
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from . import context, ids, log, mesh, metrics, publishing, sequencer
+from .actors import SYSTEM, Actor
+from .facts import JobFact
+from .models import Job, JobState
+from .refusals import Refused
+from .subjects import Subject
+
+logger = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 30.0
+BACKOFF_BASE_SECONDS = 2.0
+BACKOFF_CAP_SECONDS = 600.0
+RESEND_AFTER = timedelta(seconds=60)
+MAX_LOSSES = 20
+
+JsonDict = dict[str, Any]
+FINAL = (JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD)
+
+
+class UnknownKind(LookupError):
+    """No runner is registered for this kind of job."""
+
+
+class NotInTransaction(RuntimeError):
+    """A job was enqueued outside the transaction of the change that owes it."""
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the job now, or nobody: what its former holder does no longer counts."""
+
+
+class RunAgain(Exception):
+    """Raised by a runner: not done yet and nothing wrong, run me again in `after` seconds."""
+
+    def __init__(self, after: float = 0.0) -> None:
+        super().__init__(f"again in {after} s")
+        self.after = after
+
+
+class Cancelled(Exception):
+    """Raised by a runner that stopped because it was asked to."""
+
+
+class NotCancellable(Refused):
+    """The job has ended."""
+
+    code = "job_not_cancellable"
+    kind = Refused.Kind.CONFLICT
+
+
+class NotRetryable(Refused):
+    """The job has not failed for good, nor been cancelled."""
+
+    code = "job_not_retryable"
+    kind = Refused.Kind.CONFLICT
+
+
+class NoSuchJob(Refused):
+    """There is no such job."""
+
+    code = "job_not_found"
+    kind = Refused.Kind.NOT_FOUND
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What does the work of one kind of job."""
+
+    kind: str
+    run: Callable[[Job, Lease], JsonDict | None]
+    queue: str
+    max_attempts: int
+    visible: bool
+    lease_seconds: float
+
+
+_runners: dict[str, Runner] = {}
+
+
+def runner(
+    kind: str,
+    *,
+    queue: str = "default",
+    max_attempts: int | None = None,
+    visible: bool = False,
+    lease_seconds: float = LEASE_SECONDS,
+) -> Callable[[Callable[[Job, Lease], JsonDict | None]], Callable[[Job, Lease], JsonDict | None]]:
+    """Register a function `(job, lease) -> result or None` as what runs jobs of `kind`.
+
+    It may raise RunAgain or Cancelled; any other exception is a failed attempt.
+    """
+
+    def register(run: Callable[[Job, Lease], JsonDict | None]) -> Callable[[Job, Lease], JsonDict | None]:
+        if kind in _runners:
+            raise RuntimeError(f"two runners for {kind}")
+        attempts = max_attempts or 1 + int(getattr(settings, "JOB_MAX_RETRIES", 3))
+        _runners[kind] = Runner(kind, run, queue, attempts, visible, lease_seconds)
+        return run
+
+    return register
+
+
+def runners() -> dict[str, Runner]:
+    """All registered runners by kind."""
+    return dict(sorted(_runners.items()))
+
+
+def enqueue(
+    *,
+    kind: str,
+    subject_id: str,
+    now: datetime,
+    due_at: datetime | None = None,
+    max_attempts: int | None = None,
+    contract_id: UUID | None = None,
+    mission_id: UUID | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    by: Actor = SYSTEM,
+) -> Job:
+    """Owe a piece of work, within the transaction around; it is sent to a worker on commit.
+
+    Raises UnknownKind, NotInTransaction.
+    """
+    registered = _runner(kind)
+    if not connection.in_atomic_block:
+        raise NotInTransaction(kind)
+    around = context.current()
+    job = Job.objects.create(
+        id=ids.new_id(),
+        kind=kind,
+        subject_id=str(subject_id),
+        arguments=dict(arguments or {}),
+        queue=registered.queue,
+        visible=registered.visible,
+        due_at=due_at or now,
+        lease_seconds=registered.lease_seconds,
+        max_attempts=max_attempts or registered.max_attempts,
+        contract_id=contract_id or around.contract_id,
+        mission_id=mission_id or around.mission_id,
+        correlation_id=around.correlation_id,
+        caused_by=context.cause(),
+        created_at=now,
+        sent_at=now if not due_at or due_at <= now else None,
+    )
+    _say(job, JobFact.ENQUEUED, by=by, now=now)
+    metrics.on_commit(metrics.jobs_enqueued.labels(job_type=kind).inc)
+    if job.sent_at:
+        _send_on_commit(job)
+    return job
+
+
+class Lease:
+    """The right to work on a job, for as long as the row carries our token."""
+
+    def __init__(self, job: Job, now: datetime | None = None) -> None:
+        self.job_id: UUID = job.pk
+        self.token: int = job.token
+        self.seconds: float = job.lease_seconds
+        self._now = now
+        self._until: datetime = job.lease_until or self.now()
+        self._lost = threading.Event()
+
+    def now(self) -> datetime:
+        """The time, as the caller of `run()` told it or by the clock."""
+        return self._now or timezone.now()
+
+    def alive(self) -> bool:
+        """Whether, as far as this process knows, the lease still stands."""
+        return not self._lost.is_set() and self.now() < self._until
+
+    def fence(self) -> None:
+        """Within the caller's transaction: lock the job's row and raise LeaseLost unless it carries our token."""
+        held = self._row().select_for_update().values_list("pk", flat=True).first()
+        if held is None:
+            self._lost.set()
+            raise LeaseLost(str(self.job_id))
+
+    def renew(self) -> None:
+        """Push the end of the lease out again. Raises LeaseLost."""
+        until = self.now() + timedelta(seconds=self.seconds)
+        if not self._row().update(lease_until=until):
+            self._lost.set()
+            raise LeaseLost(str(self.job_id))
+        self._until = until
+
+    def progress(self, percent: int, text: str = "") -> None:
+        """Say how far the work is (0 to 100). Raises LeaseLost."""
+        if not self._row().update(progress=max(0, min(100, percent)), progress_text=text[:200]):
+            self._lost.set()
+            raise LeaseLost(str(self.job_id))
+
+    def cancelled(self) -> bool:
+        """Whether somebody asked for the job to stop."""
+        return Job.objects.filter(pk=self.job_id, cancel_requested_at__isnull=False).exists()
+
+    def _row(self) -> QuerySet[Job]:
+        return Job.objects.filter(pk=self.job_id, token=self.token, state=JobState.RUNNING)
+
+
+def claim(job_id: UUID, *, now: datetime | None = None) -> tuple[Job, Lease] | None:
+    """Take a job that is due, or whose holder vanished. None when it is not to be had."""
+    at = now or timezone.now()
+    with log.recording():
+        due = Q(state=JobState.QUEUED, due_at__lte=at)
+        vanished = Q(state=JobState.RUNNING, lease_until__lt=at)
+        found = Job.objects.filter(due | vanished, pk=job_id).first()
+        if found is None or _given_up(found, at):
+            return None
+        taken = Job.objects.filter(due | vanished, pk=job_id, token=found.token).update(
+            state=JobState.RUNNING,
+            token=F("token") + 1,
+            attempts=F("attempts") + 1,
+            losses=F("losses") + (1 if found.state == JobState.RUNNING else 0),
+            lease_until=at + timedelta(seconds=found.lease_seconds),
+            started_at=at,
+            worker=f"{socket.gethostname()}:{os.getpid()}"[:200],
+        )
+        if not taken:
+            return None
+        job = Job.objects.get(pk=job_id)
+        _say(job, JobFact.STARTED, now=at)
+    return job, Lease(job, now)
+
+
+def run(job_id: UUID | str, *, now: datetime | None = None) -> bool:
+    """Claim a job and run it to its end, renewing the lease meanwhile. Whether it was ours to run.
+
+    With `now` given, the clock is not asked.
+    """
+    claimed = claim(UUID(str(job_id)), now=now)
+    if claimed is None:
+        return False
+    job, lease = claimed
+    ids_around = context.ObservabilityContext(
+        correlation_id=job.correlation_id,
+        contract_id=job.contract_id,
+        mission_id=job.mission_id,
+        job_id=str(job.pk),
+        job_type=job.kind,
+    )
+    with ids_around, _Heartbeat(lease), metrics.timed(metrics.job_duration.labels(job_type=job.kind)):
+        try:
+            _attempt(job, lease)
+        except LeaseLost:
+            logger.warning("lease_lost", token=lease.token)
+    return True
+
+
+def _attempt(job: Job, lease: Lease) -> None:
+    try:
+        result = _runner(job.kind).run(job, lease)
+    except LeaseLost:
+        raise
+    except RunAgain as again:
+        _finish(lease, state=JobState.QUEUED, due_in=again.after, attempts=F("attempts") - 1)
+    except Cancelled:
+        _finish(lease, state=JobState.CANCELLED, fact=JobFact.CANCELLED)
+    except Exception as error:  # noqa: BLE001 - whatever a runner raises is a failed attempt
+        logger.warning("job_attempt_failed", attempt=job.attempts, exc_info=True)
+        _failed(job, lease, error)
+    else:
+        _finish(lease, state=JobState.COMPLETED, fact=JobFact.COMPLETED, result=result, progress=100, error="")
+
+
+def _failed(job: Job, lease: Lease, error: Exception) -> None:
+    text = f"{type(error).__name__}: {error}"[:4000]
+    failures = job.attempts - job.losses
+    if failures >= job.max_attempts:
+        _finish(lease, state=JobState.DEAD, fact=JobFact.FAILED, outcome="failure", error=text)
+    else:
+        wait = backoff(failures)
+        _finish(
+            lease, state=JobState.QUEUED, fact=JobFact.RETRIED, outcome="failure", error=text, due_in=wait
+        )
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after this many failures: exponential, capped, with jitter of a quarter."""
+    wait = min(BACKOFF_BASE_SECONDS * 2 ** min(failures - 1, 30), BACKOFF_CAP_SECONDS)
+    return wait * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+
+
+def _finish(
+    lease: Lease,
+    *,
+    state: JobState,
+    fact: JobFact | None = None,
+    outcome: str = "success",
+    due_in: float | None = None,
+    **changes: Any,
+) -> None:
+    now = lease.now()
+    due_at = None if due_in is None else now + timedelta(seconds=due_in)
+    if due_at is not None:
+        changes |= {"due_at": due_at, "sent_at": now if due_at <= now else None}
+    if state in FINAL:
+        changes["finished_at"] = now
+    with log.recording():
+        row = Job.objects.filter(pk=lease.job_id, token=lease.token, state=JobState.RUNNING)
+        if not row.update(state=state, lease_until=None, **changes):
+            raise LeaseLost(str(lease.job_id))
+        job = Job.objects.get(pk=lease.job_id)
+        if fact is not None:
+            _say(job, fact, outcome=outcome, now=now)
+        if job.sent_at and state == JobState.QUEUED and due_at is not None and due_at <= now:
+            _send_on_commit(job)
+    if state in FINAL:
+        metrics.safely(metrics.jobs_completed.labels(job_type=job.kind, status=state.value).inc)
+
+
+def _given_up(job: Job, now: datetime) -> bool:
+    """End a job whose workers vanish again and again: it may be what kills them."""
+    if job.state != JobState.RUNNING or job.losses < MAX_LOSSES:
+        return False
+    ended = Job.objects.filter(pk=job.pk, token=job.token, state=JobState.RUNNING).update(
+        state=JobState.DEAD,
+        token=F("token") + 1,
+        lease_until=None,
+        finished_at=now,
+        error=f"its worker vanished {job.losses + 1} times",
+    )
+    if ended:
+        job.refresh_from_db()
+        _say(job, JobFact.FAILED, outcome="failure", now=now)
+    return True
+
+
+def cancel(*, job_id: UUID, by: Actor, reason: str, now: datetime) -> Job:
+    """Cancel a queued job, or ask a running one to stop. Raises NoSuchJob, NotCancellable."""
+    with log.recording():
+        job = _locked(job_id)
+        if job.state in FINAL:
+            raise NotCancellable(f"The job is {job.state}.")
+        if job.state == JobState.QUEUED:
+            job.state, job.finished_at = JobState.CANCELLED, now
+            _say(job, JobFact.CANCELLED, by=by, reason=reason, now=now)
+        job.cancel_requested_at = now
+        job.save()
+    return job
+
+
+def retry(*, job_id: UUID, by: Actor, now: datetime) -> Job:
+    """Give a dead or cancelled job a fresh set of attempts. Raises NoSuchJob, NotRetryable."""
+    with log.recording():
+        job = _locked(job_id)
+        if job.state not in (JobState.DEAD, JobState.CANCELLED):
+            raise NotRetryable(f"The job is {job.state}.")
+        job.state, job.attempts, job.losses = JobState.QUEUED, 0, 0
+        job.due_at = job.sent_at = now
+        job.finished_at = job.cancel_requested_at = None
+        job.save()
+        _say(job, JobFact.ENQUEUED, by=by, now=now)
+        _send_on_commit(job)
+    return job
+
+
+def bring_forward(*, kind: str, subject_id: str, now: datetime) -> int:
+    """What a queued job waited for has happened: make it due now. Returns how many jobs were waiting."""
+    with log.recording():
+        waiting = Job.objects.filter(kind=kind, subject_id=str(subject_id), state=JobState.QUEUED, due_at__gt=now)
+        found = list(waiting.select_for_update())
+        for job in found:
+            job.due_at = job.sent_at = now
+            job.save(update_fields=["due_at", "sent_at"])
+            _send_on_commit(job)
+    return len(found)
+
+
+def sweep(now: datetime) -> int:
+    """Send again what is due, expired or was lost on the way; returns how many were sent.
+
+    The broker may have forgotten anything; this is what makes sure that it does not matter.
+    """
+    due = Q(state=JobState.QUEUED, due_at__lte=now)
+    stale = Q(sent_at=None) | Q(sent_at__lt=now - RESEND_AFTER)
+    vanished = Q(state=JobState.RUNNING, lease_until__lt=now)
+    found = list(Job.objects.filter((due & stale) | vanished).order_by("due_at")[:500])
+    sent = [job for job in found if publishing.send("auditlog.tasks.run_job", queue=job.queue, job_id=str(job.pk))]
+    Job.objects.filter(pk__in=[job.pk for job in sent]).update(sent_at=now)
+    return len(sent)
+
+
+def run_until_idle(now: datetime | None = None, *, limit: int = 10_000) -> int:
+    """Do, in this process, everything that is due: sequence, deliver, run jobs. Returns how many jobs were run.
+
+    For commands, bootstrap and tests. Claims exactly as a worker does. Stops after `limit` jobs.
+    """
+    count = 0
+    while count < limit:
+        busy = sequencer.run(now) + mesh.deliver_all(now=now)
+        for job_id in _due(now or timezone.now()):
+            ran = run(job_id, now=now)
+            count += ran
+            busy += ran
+        if not busy:
+            break
+    return count
+
+
+def _due(now: datetime) -> list[UUID]:
+    due = Q(state=JobState.QUEUED, due_at__lte=now) | Q(state=JobState.RUNNING, lease_until__lt=now)
+    return list(Job.objects.filter(due).order_by("due_at", "created_at").values_list("pk", flat=True)[:100])
+
+
+class _Heartbeat:
+    """Renews a lease from a thread with a connection of its own, for as long as the `with` block runs."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._stop = threading.Event()
+        # Inside a transaction nobody else can see the row: there is nothing to renew, and nobody to renew against.
+        self._needed = not connection.in_atomic_block
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
+
+    def __enter__(self) -> None:
+        if self._needed:
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._needed:
+            self._thread.join()
+
+    def _beat(self) -> None:
+        try:
+            while not self._stop.wait(self._lease.seconds / 3):
+                try:
+                    self._lease.renew()
+                except LeaseLost:
+                    return
+                except Exception:  # noqa: BLE001 - the next beat may find the database again
+                    logger.warning("lease_not_renewed", job_id=str(self._lease.job_id), exc_info=True)
+        finally:
+            connections.close_all()
+
+
+def _locked(job_id: UUID) -> Job:
+    job = Job.objects.select_for_update().filter(pk=job_id).first()
+    if job is None:
+        raise NoSuchJob("There is no such job.")
+    return job
+
+
+def _runner(kind: str) -> Runner:
+    try:
+        return _runners[kind]
+    except KeyError:
+        raise UnknownKind(kind) from None
+
+
+def _send_on_commit(job: Job) -> None:
+    publishing.send_on_commit("auditlog.tasks.run_job", queue=job.queue, job_id=str(job.pk))
+
+
+def _say(
+    job: Job,
+    fact: JobFact,
+    *,
+    now: datetime,
+    by: Actor = SYSTEM,
+    outcome: str = "success",
+    reason: str = "",
+) -> None:
+    """Append a fact about a visible job."""
+    if not job.visible:
+        return
+    data: dict[str, object] = {"job_id": str(job.pk), "kind": job.kind, "attempt": job.attempts}
+    if outcome == "failure":
+        data |= {"error": job.error.partition(":")[0], "dead": job.state == JobState.DEAD}
+    if reason:
+        data["reason"] = reason
+    log.append(
+        fact,
+        actor=by,
+        subject=Subject("job", str(job.pk), f"{job.kind} {job.subject_id}"),
+        data=data,
+        outcome=outcome,
+        mission_id=job.mission_id,
+        contract_id=job.contract_id,
+        now=now,
+    )

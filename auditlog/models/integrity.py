@@ -1,0 +1,50 @@
+"""What integrity checks found, and how far they have looked."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class Finding(models.Model):
+    """Something an integrity check found; signing stops until a person has acknowledged it."""
+
+    kind = models.CharField(max_length=50)
+    subject = models.CharField(max_length=200)
+    detail = models.TextField()
+    found_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.CharField(max_length=200, blank=True)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "subject", "detail"], name="finding_once"),
+        ]
+        indexes = [
+            models.Index(fields=["found_at"], name="finding_open", condition=Q(acknowledged_at__isnull=True))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"
+
+
+class IntegrityRun(models.Model):
+    """One integrity run; where it ended well, the next one starts from its size and frontier."""
+
+    level = models.CharField(max_length=20)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    from_index = models.BigIntegerField()
+    size = models.BigIntegerField()
+    root = models.BinaryField(max_length=32)
+    frontier = models.BinaryField(default=b"")
+    slice_number = models.SmallIntegerField(default=0)
+    duration_ms = models.IntegerField(default=0)
+    findings = models.JSONField(default=list)
+    passed = models.BooleanField()
+
+    class Meta:
+        indexes = [models.Index(fields=["-started_at"], name="integrity_run_recent")]
+
+    def __str__(self) -> str:
+        return f"{self.level} run to {self.size}"

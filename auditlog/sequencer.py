@@ -1,0 +1,115 @@
+"""Gives committed entries their place in the tree. One at a time, under the lock of the tree's row.
+
+Everything one batch does is one transaction, so there is nothing to recover after a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.utils import timezone
+
+from . import merkle
+from .models import Leaf, Pending, Tile, Tree
+from .publishing import Nudge
+
+BATCH = 1000
+
+sequence_soon = Nudge("auditlog.tasks.sequence", queue="log", seconds=0.05)
+deliver_soon = Nudge("auditlog.tasks.deliver_all", queue="default", seconds=0.1)
+
+
+def accept(queue: Sequence[Pending], *, using: str = DEFAULT_DB_ALIAS) -> None:
+    """Take entries that were just written in the transaction around.
+
+    SQLite has one writer at a time anyway, so there they are sequenced at once. Elsewhere they wait in the
+    pending table, and the sequencer is woken after the commit.
+    """
+    if sequences_inline(using):
+        _extend(queue, using=using, now=timezone.now())
+        transaction.on_commit(deliver_soon, using=using)
+    else:
+        Pending.objects.using(using).bulk_create(queue)
+        transaction.on_commit(sequence_soon, using=using)
+
+
+def sequences_inline(using: str = DEFAULT_DB_ALIAS) -> bool:
+    """Whether writers sequence their own entries on this database."""
+    return connections[using].vendor == "sqlite"
+
+
+def run(now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS, batch: int = BATCH) -> int:
+    """Sequence everything that is pending; returns how many entries were placed."""
+    placed = 0
+    while count := run_once(now, using=using, batch=batch):
+        placed += count
+    if placed:
+        transaction.on_commit(deliver_soon, using=using)
+    return placed
+
+
+def run_once(now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS, batch: int = BATCH) -> int:
+    """Sequence one batch; returns how many entries were placed."""
+    pending = Pending.objects.using(using)
+    if not pending.exists():
+        return 0
+    with transaction.atomic(using=using):
+        tree = locked_tree(using)
+        queue = list(pending.order_by("pk")[:batch])
+        if queue:
+            _place(tree, queue, using=using, now=now or timezone.now())
+            pending.filter(pk__in=[each.pk for each in queue]).delete()
+    return len(queue)
+
+
+def locked_tree(using: str = DEFAULT_DB_ALIAS) -> Tree:
+    """The tree's row, locked until the transaction around ends. The first call makes it."""
+    trees = Tree.objects.using(using).select_for_update()
+    found = trees.filter(pk=1).first()
+    if found is None:
+        Tree.objects.using(using).bulk_create([Tree(id=1, root=merkle.EMPTY_ROOT)], ignore_conflicts=True)
+        found = trees.get(pk=1)
+    return found
+
+
+def _extend(queue: Sequence[Pending], *, using: str, now: datetime) -> None:
+    _place(locked_tree(using), queue, using=using, now=now)
+
+
+def _place(tree: Tree, queue: Sequence[Pending], *, using: str, now: datetime) -> None:
+    """Append leaves and full tiles, and move the tree. `now` never runs backwards in the log."""
+    at = max(now, tree.sequenced_at) if tree.sequenced_at else now
+    first = tree.size
+    frontier = merkle.Frontier.unpack(tree.size, bytes(tree.frontier))
+    leaves = [
+        Leaf(index=first + offset, entry_id=each.entry_id, hash=each.leaf_hash, sequenced_at=at)
+        for offset, each in enumerate(queue)
+    ]
+    Leaf.objects.using(using).bulk_create(leaves)
+    frontier.extend([bytes(each.leaf_hash) for each in queue])
+    _complete_tiles(first, frontier.size, using=using)
+    tree.size, tree.root, tree.frontier, tree.sequenced_at = frontier.size, frontier.root(), frontier.pack(), at
+    tree.save(using=using)
+
+
+def _complete_tiles(old: int, new: int, *, using: str) -> None:
+    """Store every tile that became full while the tree grew from `old` to `new` leaves."""
+    level, before, after = 0, old // merkle.TILE_WIDTH, new // merkle.TILE_WIDTH
+    while after > before:
+        rows = [_tile(level, number, using) for number in range(before, after)]
+        Tile.objects.using(using).bulk_create(rows)
+        level, before, after = level + 1, before // merkle.TILE_WIDTH, after // merkle.TILE_WIDTH
+
+
+def _tile(level: int, number: int, using: str) -> Tile:
+    start = number * merkle.TILE_WIDTH
+    within = (start, start + merkle.TILE_WIDTH - 1)
+    if level == 0:
+        found = Leaf.objects.using(using).filter(index__range=within).order_by("index").values_list("hash", flat=True)
+    else:
+        below = Tile.objects.using(using).filter(level=level - 1, number__range=within).order_by("number")
+        found = below.values_list("root", flat=True)
+    hashes = b"".join(bytes(each) for each in found)
+    return Tile(level=level, number=number, hashes=hashes, root=merkle.tile_root(hashes))
