@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from . import canonical, context, facts, ids, merkle, metrics, redaction, sequencer
+from . import canonical, context, facts, ids, merkle, metrics, observers, redaction, sequencer
 from .actors import Actor
 from .facts import Facts
 from .models import Disclosure, Entry, Payload, Pending
@@ -223,3 +223,4 @@ def _write(using: str) -> None:
     for draft in drafts:
         draft.written = True
     metrics.on_commit(lambda: metrics.entries_total.inc(len(drafts)))
+    transaction.on_commit(lambda: observers.on_commit([draft.entry for draft in drafts]), using=using)

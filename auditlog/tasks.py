@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from . import jobs, mesh, publishing, sequencer
+from . import integrity, jobs, mesh, publishing, sequencer, signer
 
 
 @shared_task(name="auditlog.tasks.run_job")

@@ -1,0 +1,113 @@
+"""Where the roots of the log are told to somebody outside the database.
+
+An anchor is a function taking a signed head; a new place is registered by name and switched on in `LOG_ANCHORS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import syslog
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from django.conf import settings
+
+from . import canonical
+from .notes import Head, NoteInvalid, Verifier, open_checkpoint
+
+logger = structlog.get_logger(__name__)
+
+DEFAULT = ("file", "syslog")
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A head as it was told, with the whole signed note and the time of signing."""
+
+    head: Head
+    note: str
+    signed_at: str
+
+
+Publish = Callable[[Anchor], None]
+_places: dict[str, Publish] = {}
+
+
+def register(name: str) -> Callable[[Publish], Publish]:
+    """Register a place to tell heads to."""
+
+    def add(publish: Publish) -> Publish:
+        _places[name] = publish
+        return publish
+
+    return add
+
+
+def publish(head: Head, note: str, signed_at: datetime) -> None:
+    """Tell every place switched on; one that fails is logged and holds up nobody."""
+    anchor = Anchor(head, note, canonical.stamp(signed_at))
+    for name in getattr(settings, "LOG_ANCHORS", DEFAULT):
+        try:
+            _places[name](anchor)
+        except Exception:  # noqa: BLE001 - an anchor may fail in any way; the others must still be told
+            logger.exception("anchor_failed", anchor=name, size=head.size)
+
+
+def path() -> Path:
+    """The append-only anchor file."""
+    return Path(settings.VAR_DIR) / "log" / "anchors.log"
+
+
+@register("file")
+def to_file(anchor: Anchor) -> None:
+    """Append one JSON line, and wait until it is on the disk."""
+    path().parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(
+        {"signed_at": anchor.signed_at, "size": anchor.head.size, "root": anchor.head.root.hex(), "note": anchor.note}
+    )
+    with path().open("a") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@register("syslog")
+def to_syslog(anchor: Anchor) -> None:
+    """One line to the system's log."""
+    syslog.syslog(
+        syslog.LOG_NOTICE,
+        f"grace log {anchor.head.origin} size={anchor.head.size} root={anchor.head.root.hex()}",
+    )
+
+
+def read(verifier: Verifier) -> Iterator[tuple[int, Head | None]]:
+    """The lines of the anchor file: line number (from 1) and its head, or None for a line that does not verify."""
+    if not path().exists():
+        return
+    with path().open() as file:
+        for number, line in enumerate(file, 1):
+            yield number, _head(line, verifier)
+
+
+def last(verifier: Verifier) -> tuple[int, Head | None] | None:
+    """The last line of the anchor file, as `read` gives it, without reading the rest (its number is 0)."""
+    if not path().exists():
+        return None
+    with path().open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 8192))
+        lines = file.read().decode(errors="replace").splitlines()
+    return (0, _head(lines[-1], verifier)) if lines else None
+
+
+def _head(line: str, verifier: Verifier) -> Head | None:
+    try:
+        told = json.loads(line)
+        head = open_checkpoint(told["note"], verifier)
+    except (ValueError, KeyError, TypeError, NoteInvalid):
+        return None
+    return head if (head.size, head.root.hex()) == (told.get("size"), told.get("root")) else None
