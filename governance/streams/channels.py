@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django_eventstream.channelmanager import ChannelManagerBase
 
+from auditlog import entries
 from auditlog.refusals import FieldError, Refused
 from governance import access
 
 MAX_GLOBS = 10
-_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyz_.*?")
+_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyz_.*")
 
 
 class NotAFactPattern(Refused):
@@ -41,15 +41,19 @@ class Channel:
 
     def takes(self, fact: str) -> bool:
         """Whether these facts were asked for."""
-        return any(fnmatchcase(fact, glob) for glob in self.globs)
+        return entries.matches(",".join(self.globs), fact)
 
 
 def channel_of(user: Any, facts: str) -> Channel:
     """The channel for a user and a comma-separated list of globs; raises NotAFactPattern."""
     globs = tuple(sorted({part.strip() for part in facts.split(",") if part.strip()})) or ("*",)
-    if len(globs) > MAX_GLOBS or any(not _ALLOWED.issuperset(glob) or len(glob) > 100 for glob in globs):
+    try:
+        if len(globs) > MAX_GLOBS or any(not _ALLOWED.issuperset(glob) or len(glob) > 100 for glob in globs):
+            raise ValueError(facts)
+        entries.matching(",".join(globs))
+    except ValueError:
         detail = f"facts is a list of up to {MAX_GLOBS} patterns such as approval.* separated by commas."
-        raise NotAFactPattern(detail, errors=[FieldError("", NotAFactPattern.code, detail)])
+        raise NotAFactPattern(detail, errors=[FieldError("/facts", NotAFactPattern.code, detail)]) from None
     return Channel(user.pk, globs)
 
 

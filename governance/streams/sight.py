@@ -10,8 +10,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from auditlog.models import Entry
-from governance import access
-from governance.models import Agent
+from governance import access, principals
 from verification.models import Contract
 
 ASKED_OF = {
@@ -60,9 +59,7 @@ def viewer_of(user: Any) -> Viewer:
     """Read what a user may see. Somebody who is not active, or not logged in, sees nothing."""
     if user is None or not user.is_active:
         return Viewer(0, frozenset(), own_only=True)
-    asked = {*ASKED_OF.values(), _EVERY_OTHER}
-    held = frozenset(permission for permission in asked if access.may(user, permission))
-    return Viewer(user.pk, held, own_only=Agent.objects.filter(user_id=user.pk).exists())
+    return Viewer(user.pk, access.permissions(user), own_only=principals.agent_of(user) is not None)
 
 
 def visible(viewer: Viewer, entries: QuerySet[Entry]) -> QuerySet[Entry]:

@@ -1,6 +1,6 @@
 """One thread per web process which follows the log and hands new facts to the streams that are open here.
 
-It runs while somebody listens and polls once a second, sooner when it is woken through Redis. It keeps no cursor: a
+It runs while somebody listens, and asks the database once a second; nothing else has to be up. It keeps no cursor: a
 stream that missed something reads it from the log. Nothing here can stop a verb.
 """
 
@@ -10,11 +10,10 @@ import threading
 import time
 
 import structlog
-from django.conf import settings
 from django.db import connections
 from django_eventstream.views import get_listener_manager
 
-from governance.streams import storage, wake
+from governance.streams import storage
 from governance.streams.channels import Channel
 from governance.streams.sight import Viewer, viewer_of
 
@@ -42,7 +41,6 @@ def follow() -> None:
 
 def _supervise(index: int) -> None:
     """Follow until nobody listens; trouble is logged and tried again from the same place."""
-    woken = wake.listen(getattr(settings, "REDIS_URL", ""))
     tail = _Tail(index)
     while True:
         try:
@@ -55,9 +53,7 @@ def _supervise(index: int) -> None:
             pause = TROUBLE_SECONDS
         if _ends(tail):
             break
-        woken.wait(pause)
-        woken.clear()
-    woken.stop()
+        time.sleep(pause)
     connections.close_all()
 
 

@@ -1,0 +1,1 @@
+"""The API over governance, and over contracts, which are proposed through it."""

@@ -1,0 +1,129 @@
+"""Agents: programs that propose, and their keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from knox.models import get_token_model
+from rest_framework import serializers as s
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from auditlog.api.endpoint import Endpoint, PageQuery, operation
+from auditlog.refusals import FieldError, Kind, Refused
+from governance import agents
+from governance.api import shapes
+from governance.models import Agent
+
+TAG = "agents"
+
+
+class NoSuchOwner(Refused):
+    """Nobody of that name can answer for an agent."""
+
+    code = "owner_not_found"
+    kind = Kind.INVALID
+
+
+class AgentQuery(PageQuery):
+    """Filters of the list."""
+
+    state = s.ChoiceField(Agent.State.choices, required=False)
+
+
+class Agents(Endpoint):
+    """`/agents`"""
+
+    @operation(
+        "list_agents",
+        "Agents by name",
+        tag=TAG,
+        asks="agents.read",
+        query=AgentQuery,
+        answer=[shapes.AgentShape],
+    )
+    def get(self, request: Request) -> Response:
+        """With who answers for each."""
+        wanted = {name: self.query[name] for name in ("state",) if name in self.query}
+        rows = Agent.objects.filter(**wanted).select_related("owner")
+        return self.page(self.visible(rows), shapes.agent, order=("name",))
+
+    @operation(
+        "create_agent",
+        "A new agent and its key",
+        tag=TAG,
+        asks="agents.manage",
+        body=shapes.AgentRequest,
+        answer=shapes.AgentWithKey,
+        status=201,
+        example={"name": "deployer", "owner": "ada", "allowed_action_types": ["config.*"]},
+    )
+    def post(self, request: Request) -> Response:
+        """The key is in this answer and nowhere else."""
+        agent, key = agents.create(
+            name=self.body["name"],
+            owner=_owner(self.body["owner"], request.user),
+            allowed_action_types=self.body["allowed_action_types"],
+            by=self.actor,
+            now=self.now,
+        )
+        return self.answer({**shapes.agent(agent), "key": key}, status=201)
+
+
+class OneAgent(Endpoint):
+    """`/agents/{id}`"""
+
+    @operation("get_agent", "One agent", tag=TAG, asks="agents.read", answer=shapes.AgentDetail)
+    def get(self, request: Request, id: UUID) -> Response:
+        """With the first characters of its keys."""
+        agent = self.find(Agent.objects.select_related("owner"), id=id)
+        return self.answer({**shapes.agent(agent), "keys": _keys(agent)})
+
+
+class RotateAgent(Endpoint):
+    """`/agents/{id}/rotate`"""
+
+    @operation(
+        "rotate_agent_key",
+        "A new key for an agent",
+        tag=TAG,
+        asks="agents.manage",
+        body=shapes.RotateRequest,
+        answer=shapes.AgentWithKey,
+        example={"overlap_minutes": 60},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """The old keys end after the overlap, at once without one."""
+        agent = self.find(Agent.objects.select_related("owner"), id=id)
+        overlap = timedelta(minutes=self.body["overlap_minutes"])
+        key = agents.rotate(agent_id=id, overlap=overlap, by=self.actor, now=self.now)
+        return self.answer({**shapes.agent(agent), "key": key})
+
+
+class RevokeAgent(Endpoint):
+    """`/agents/{id}/revoke`"""
+
+    @operation("revoke_agent", "End an agent", tag=TAG, asks="agents.manage", answer=shapes.AgentShape)
+    def post(self, request: Request, id: UUID) -> Response:
+        """Its keys stop working with this answer."""
+        self.find(Agent.objects.all(), id=id)
+        agents.revoke(agent_id=id, by=self.actor, now=self.now)
+        return self.answer(shapes.agent(Agent.objects.select_related("owner").get(pk=id)))
+
+
+def _owner(username: str | None, caller: Any) -> Any:
+    if username is None:
+        return caller
+    owner = get_user_model().objects.filter(username=username, is_active=True, agent__isnull=True).first()
+    if owner is None:
+        detail = f"Nobody called {username[:80]!r} can answer for an agent."
+        raise NoSuchOwner(detail, errors=[FieldError("/owner", NoSuchOwner.code, detail)])
+    return owner
+
+
+def _keys(agent: Agent) -> list[dict[str, Any]]:
+    keys = get_token_model().objects.filter(user_id=agent.user_id).order_by("created")
+    return [{"prefix": key.token_key, "created_at": key.created, "expires_at": key.expiry} for key in keys]

@@ -1,0 +1,318 @@
+"""Contracts: proposed through policy, followed, cancelled, settled by people."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers as s
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from auditlog import entries
+from auditlog.api.endpoint import Endpoint, PageQuery, Query, operation
+from auditlog.refusals import FieldError, Kind, Refused
+from governance import proposals
+from governance.api import events, shapes, waiting
+from governance.models import ApprovalRequest
+from verification import contracts
+from verification.api import shapes as below
+from verification.models import Contract, State
+
+TAG = "contracts"
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Any text of up to 200 characters. The same key with the same body answers the same contract; with "
+    "another body, 409.",
+)
+EXAMPLE = {
+    "action_type": "config.update",
+    "target": "file:service.json",
+    "parameters": {"path": "service.json", "merge": {"workers": 4}},
+    "expected_effect": {"target_state": {"content.workers": 4}},
+    "justification": "The queue grows faster than two workers can empty it.",
+    "confidence": 0.9,
+}
+
+
+class BadIdempotencyKey(Refused):
+    """The header is empty or too long."""
+
+    code = "bad_idempotency_key"
+    kind = Kind.MALFORMED
+
+
+class WaitQuery(Query):
+    """Whether to wait."""
+
+    wait = s.FloatField(
+        default=0,
+        min_value=0,
+        max_value=waiting.MAX_SECONDS,
+        help_text="Answer when the contract has settled, at the latest after so many seconds (60 at most). When too "
+        "many requests wait already, the answer comes at once.",
+    )
+
+
+class ContractQuery(PageQuery):
+    """Filters of the list."""
+
+    state = s.CharField(required=False, max_length=300, help_text="One state or several, separated by commas.")
+    tier = s.ChoiceField(shapes.TIERS, required=False)
+    action_type = s.CharField(required=False, max_length=100)
+    target = s.CharField(required=False, max_length=500)
+    agent = s.CharField(required=False, max_length=100, help_text="An agent's name.")
+    mission_id = s.UUIDField(required=False)
+    incident_id = s.UUIDField(required=False)
+    created_after = s.DateTimeField(required=False, help_text="At or after.")
+    created_before = s.DateTimeField(required=False, help_text="Before.")
+
+    def validate_state(self, value: str) -> list[str]:
+        """Each must be a state there is."""
+        states = [state.strip() for state in value.split(",")]
+        if unknown := [state for state in states if state not in State.values]:
+            raise s.ValidationError(f"{unknown[0][:40]!r} is not a state.", code="invalid_choice")
+        return states
+
+
+_FILTERS = {
+    "state": "state__in",
+    "tier": "tier",
+    "action_type": "action_type",
+    "target": "target",
+    "agent": "requested_by__agent__name",
+    "mission_id": "mission_id",
+    "incident_id": "incident_id",
+    "created_after": "created_at__gte",
+    "created_before": "created_at__lt",
+}
+
+
+class Contracts(Endpoint):
+    """`/contracts`"""
+
+    @operation(
+        "list_contracts",
+        "Contracts, newest first",
+        tag=TAG,
+        asks="contracts.read",
+        query=ContractQuery,
+        answer=[below.ContractShape],
+    )
+    def get(self, request: Request) -> Response:
+        """Agents see their own."""
+        wanted = {column: self.query[name] for name, column in _FILTERS.items() if name in self.query}
+        return self.page(self.visible(Contract.objects.filter(**wanted)), below.contract)
+
+    @operation(
+        "propose_contract",
+        "Propose an action",
+        tag=TAG,
+        asks="contracts.propose",
+        query=WaitQuery,
+        body=shapes.ProposalShape,
+        raw_body=True,
+        answer=shapes.Submitted,
+        status=201,
+        parameters=[IDEMPOTENCY_KEY],
+        example=EXAMPLE,
+        description="Policy gives the proposal a tier. tier_1 runs by itself, the others wait for people; the answer "
+        "says which. Nothing has run when it arrives, unless `wait` was asked for. A dry run writes nothing.",
+    )
+    def post(self, request: Request) -> Response:
+        """Submit it; what is wrong in it is named by pointer."""
+        proposal = proposals.Proposal.from_body(self.body)
+        submitted = proposals.submit(
+            proposal=proposal,
+            by=self.actor,
+            user=request.user,
+            idempotency_key=_key(request),
+            now=self.now,
+            dry_run=proposal.dry_run,
+        )
+        if submitted.contract is not None and self.query["wait"]:
+            waiting.until_settled(submitted.contract.pk, seconds=self.query["wait"])
+            submitted.contract.refresh_from_db()
+        return self.answer(submitted_shape(submitted, proposal), status=201 if submitted.contract else 200)
+
+
+class OneContract(Endpoint):
+    """`/contracts/{id}`"""
+
+    @operation(
+        "get_contract",
+        "One contract",
+        tag=TAG,
+        asks="contracts.read",
+        query=WaitQuery,
+        answer=shapes.ContractDetail,
+    )
+    def get(self, request: Request, id: UUID) -> Response:
+        """With its revisions, executions, the verification of each criterion, and its approval."""
+        contract = self.find(Contract.objects.all(), id=id)
+        if self.query["wait"] and waiting.until_settled(id, seconds=self.query["wait"]):
+            contract.refresh_from_db()
+        return self.answer(detail(contract))
+
+
+class CancelContract(Endpoint):
+    """`/contracts/{id}/cancel`"""
+
+    @operation(
+        "cancel_contract",
+        "Stop a contract",
+        tag=TAG,
+        asks="contracts.cancel",
+        body=shapes.CancelRequest,
+        answer=below.ContractShape,
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """Before it began, at once. While it runs its executor is asked to stop."""
+        self.find(Contract.objects.all(), id=id)
+        contract = proposals.cancel(
+            contract_id=id, by=self.actor, user=request.user, reason=self.body["reason"], now=self.now
+        )
+        return self.answer(below.contract(contract))
+
+
+class RetryContract(Endpoint):
+    """`/contracts/{id}/retry`"""
+
+    @operation(
+        "retry_contract",
+        "Try a dead-lettered contract again",
+        tag=TAG,
+        asks="contracts.retry",
+        answer=below.ContractShape,
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """Under the same authorization."""
+        self.find(Contract.objects.all(), id=id)
+        return self.answer(below.contract(contracts.retry(contract_id=id, by=self.actor, now=self.now)))
+
+
+class ResolveContract(Endpoint):
+    """`/contracts/{id}/resolve`"""
+
+    @operation(
+        "resolve_contract",
+        "Settle a contract by hand",
+        tag=TAG,
+        asks="contracts.resolve",
+        body=shapes.ResolveRequest,
+        answer=below.ContractShape,
+        example={"verdict": "verified", "reason": "Looked at the service: it does what was promised."},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """For partial, in_doubt and held, with a reason that goes into the log."""
+        self.find(Contract.objects.all(), id=id)
+        contract = contracts.resolve(
+            contract_id=id,
+            verdict=self.body["verdict"],
+            reason=self.body["reason"],
+            by=self.actor,
+            now=self.now,
+        )
+        return self.answer(below.contract(contract))
+
+
+class ReviseContract(Endpoint):
+    """`/contracts/{id}/revisions`"""
+
+    @operation(
+        "revise_contract",
+        "Answer a reviewer who asked for changes",
+        tag=TAG,
+        asks="contracts.propose",
+        body=shapes.RevisionRequest,
+        raw_body=True,
+        answer=shapes.Submitted,
+        status=201,
+        example={"parameters": {"path": "service.json", "merge": {"workers": 3}}},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """A new revision, with a tier and a request for approval of its own."""
+        self.find(Contract.objects.all(), id=id)
+        submitted = proposals.revise(
+            contract_id=id, revision=self.body, by=self.actor, user=request.user, now=self.now
+        )
+        return self.answer(submitted_shape(submitted, None), status=201)
+
+
+class ContractEvents(Endpoint):
+    """`/contracts/{id}/events`"""
+
+    @operation(
+        "contract_events",
+        "What happened to a contract",
+        tag=TAG,
+        asks="contracts.read",
+        query=PageQuery,
+        answer=[below.Event],
+    )
+    def get(self, request: Request, id: UUID) -> Response:
+        """Its facts, in the order of the log."""
+        self.find(Contract.objects.all(), id=id)
+        return self.page(events.shown(request, entries.timeline(contract_id=id)), events.event, order=events.ORDER)
+
+
+def detail(contract: Contract) -> dict[str, Any]:
+    """The members of ContractDetail: four queries, however many rows there are."""
+    revisions = list(contract.revisions.all())
+    numbers = {each.pk: each.number for each in revisions}
+    current = next(each for each in revisions if each.number == contract.current_revision)
+    executions = list(contract.executions.order_by("attempt"))
+    last = executions[-1] if executions else None
+    ran = next((each for each in revisions if last and each.pk == last.revision_id), current)
+    requests = [
+        shapes.approval_summary(each, numbers[each.revision_id], each.standing) for each in _requests(contract)
+    ]
+    return {
+        **below.contract(contract),
+        "parameters": current.parameters,
+        "expected_effect": current.expected_effect,
+        "preconditions": current.preconditions,
+        "not_before": current.not_before,
+        "revisions": [below.revision(each) for each in revisions],
+        "executions": [below.execution(each, numbers[each.revision_id]) for each in executions],
+        "verification": below.verification(last, ran.expected_effect) if last else None,
+        "snapshot_id": last.snapshot_id if last else None,
+        "approval": requests[-1] if requests else None,
+        "approvals": requests,
+    }
+
+
+def _requests(contract: Contract) -> QuerySet[Any]:
+    standing = Count("decisions", filter=Q(decisions__withdrawn_at__isnull=True))
+    found = ApprovalRequest.objects.filter(contract=contract).annotate(standing=standing)
+    return found.order_by("created_at", "id")
+
+
+def submitted_shape(submitted: Any, proposal: Any) -> dict[str, Any]:
+    """The members of Submitted."""
+    about = submitted.contract or proposal
+    return {
+        "id": submitted.contract.pk if submitted.contract else None,
+        "state": submitted.contract.state if submitted.contract else submitted.state,
+        "tier": submitted.tier,
+        "digest": submitted.digest,
+        "approval_id": submitted.approval.pk if submitted.approval else None,
+        "action_type": about.action_type,
+        "target": about.target,
+        "mission_id": about.mission_id,
+        "dry_run": submitted.contract is None,
+        "replayed": submitted.replayed,
+        "evaluation": submitted.evaluation.as_dict() if submitted.evaluation else None,
+    }
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= 200:
+        detail = "Idempotency-Key holds 1 to 200 characters."
+        raise BadIdempotencyKey(detail, errors=[FieldError("", BadIdempotencyKey.code, detail)])
+    return key

@@ -1,0 +1,42 @@
+"""Addresses below /api/governance, and those of contracts below /api/verification."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from governance.api import agents, approvals, contracts, events, holds, policies, session, stream, webhooks
+
+verification_urlpatterns = [
+    path("contracts", contracts.Contracts.as_view(), name="contracts"),
+    path("contracts/<uuid:id>", contracts.OneContract.as_view(), name="contract"),
+    path("contracts/<uuid:id>/cancel", contracts.CancelContract.as_view(), name="contract-cancel"),
+    path("contracts/<uuid:id>/retry", contracts.RetryContract.as_view(), name="contract-retry"),
+    path("contracts/<uuid:id>/resolve", contracts.ResolveContract.as_view(), name="contract-resolve"),
+    path("contracts/<uuid:id>/revisions", contracts.ReviseContract.as_view(), name="contract-revisions"),
+    path("contracts/<uuid:id>/events", contracts.ContractEvents.as_view(), name="contract-events"),
+    path("events", events.Events.as_view(), name="events"),
+]
+
+urlpatterns = [
+    path("session", session.Session.as_view(), name="session"),
+    path("me", session.WhoAmI.as_view(), name="me"),
+    path("approvals", approvals.Approvals.as_view(), name="approvals"),
+    path("approvals/decisions", approvals.DecideMany.as_view(), name="approval-decisions"),
+    path("approvals/<uuid:id>", approvals.OneApproval.as_view(), name="approval"),
+    path("approvals/<uuid:id>/decision", approvals.Decide.as_view(), name="approval-decision"),
+    path("approvals/<uuid:id>/withdraw", approvals.Withdraw.as_view(), name="approval-withdraw"),
+    path("policies", policies.Policies.as_view(), name="policies"),
+    path("policies/active", policies.ActivePolicy.as_view(), name="policy-active"),
+    path("policies/evaluate", policies.EvaluatePolicy.as_view(), name="policy-evaluate"),
+    path("holds", holds.Holds.as_view(), name="holds"),
+    path("holds/<uuid:id>/release", holds.ReleaseHold.as_view(), name="hold-release"),
+    path("agents", agents.Agents.as_view(), name="agents"),
+    path("agents/<uuid:id>", agents.OneAgent.as_view(), name="agent"),
+    path("agents/<uuid:id>/rotate", agents.RotateAgent.as_view(), name="agent-rotate"),
+    path("agents/<uuid:id>/revoke", agents.RevokeAgent.as_view(), name="agent-revoke"),
+    path("webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
+    path("webhooks/<uuid:id>", webhooks.OneWebhook.as_view(), name="webhook"),
+    path("webhooks/<uuid:id>/deliveries", webhooks.Deliveries.as_view(), name="deliveries"),
+    path("deliveries/<uuid:id>/redeliver", webhooks.Redeliver.as_view(), name="redeliver"),
+    path("stream", stream.Stream.as_view(), name="stream"),
+]

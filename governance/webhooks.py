@@ -1,0 +1,308 @@
+"""Webhooks: who is told of which facts, and every delivery owed to them.
+
+Signed to the Standard Webhooks specification, with a CloudEvents 1.0 body. A delivery is a row and a job: tried with
+backoff, dead after the last attempt, and delivered again when a person asks.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from prometheus_client import Counter
+from standardwebhooks import Webhook as Signature
+
+from auditlog import entries, jobs, log
+from auditlog.actors import Actor
+from auditlog.models import Entry, Job
+from auditlog.refusals import FieldError, Kind, Refused
+from auditlog.subjects import Subject
+from governance.facts import WebhookFact
+from governance.models import Delivery, Webhook
+from verification import outgoing
+
+JOB = "webhook.deliver"
+MAX_ATTEMPTS = 8
+MAX_GLOBS = 20
+DEADLINE_SECONDS = 10.0
+SECRET_BYTES = 32
+
+deliveries_total = Counter("grace_webhook_deliveries", "Deliveries to webhooks, by outcome.", ["outcome"])
+for _outcome in ("delivered", "failed", "dead"):
+    deliveries_total.labels(outcome=_outcome)
+
+
+class NoSuchWebhook(Refused):
+    """There is no such webhook."""
+
+    code = "webhook_not_found"
+    kind = Kind.NOT_FOUND
+
+
+class NoSuchDelivery(Refused):
+    """There is no such delivery."""
+
+    code = "delivery_not_found"
+    kind = Kind.NOT_FOUND
+
+
+class UrlRefused(Refused):
+    """The URL may not be called."""
+
+    code = "url_refused"
+    kind = Kind.INVALID
+
+
+class BadFacts(Refused):
+    """The list of facts is not a list of globs."""
+
+    code = "not_a_fact_pattern"
+    kind = Kind.INVALID
+
+
+class NotRedeliverable(Refused):
+    """The delivery is still being tried, or its webhook is switched off."""
+
+    code = "delivery_not_now"
+    kind = Kind.CONFLICT
+
+
+class NotDelivered(Exception):
+    """An attempt failed; the job is tried again."""
+
+
+@dataclass(frozen=True)
+class Created:
+    """A new webhook and its secret, which is shown this once."""
+
+    webhook: Webhook
+    secret: str
+
+
+# --- verbs -----------------------------------------------------------------------------------------------------
+
+
+def create(*, url: str, facts: Sequence[str], by: Actor, now: datetime) -> Created:
+    """Tell `url` of facts matching any of these globs, from now on. Raises UrlRefused, BadFacts."""
+    _check_url(url)
+    _check_facts(facts)
+    secret = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    with log.recording():
+        webhook = Webhook.objects.create(
+            url=url, facts=list(facts), secret_sealed=seal(secret), created_by_label=by.label, created_at=now
+        )
+        _record(webhook, WebhookFact.CREATED, by=by, now=now)
+    return Created(webhook, secret)
+
+
+def switch_off(*, webhook_id: UUID, by: Actor, now: datetime) -> Webhook:
+    """Owe this webhook nothing further. What is on its way is dropped at its next attempt."""
+    with log.recording():
+        webhook = Webhook.objects.select_for_update().filter(pk=webhook_id).first()
+        if webhook is None:
+            raise NoSuchWebhook(f"There is no webhook {webhook_id}.")
+        if webhook.is_active:
+            webhook.is_active = False
+            webhook.save(update_fields=["is_active"])
+            _record(webhook, WebhookFact.SWITCHED_OFF, by=by, now=now)
+    return webhook
+
+
+def redeliver(*, delivery_id: UUID, by: Actor, now: datetime) -> Delivery:
+    """Owe a settled delivery once more, under the same id and with the same body. Raises NotRedeliverable."""
+    with log.recording():
+        delivery = Delivery.objects.select_for_update().filter(pk=delivery_id).first()
+        if delivery is None:
+            raise NoSuchDelivery(f"There is no delivery {delivery_id}.")
+        if delivery.state == Delivery.State.PENDING or not delivery.webhook.is_active:
+            raise NotRedeliverable("The delivery is still being tried, or its webhook is switched off.")
+        delivery.state, delivery.last_error = Delivery.State.PENDING, ""
+        delivery.job_id = _owe(delivery, now=now).pk
+        delivery.save(update_fields=["state", "last_error", "job_id"])
+        _record(delivery.webhook, WebhookFact.REDELIVERED, by=by, now=now)
+    return delivery
+
+
+def owe(entry: Entry, *, now: datetime) -> int:
+    """Owe a fact to every webhook that asked for it; returns to how many. Doing it twice owes it once."""
+    owed = 0
+    for webhook in Webhook.objects.filter(is_active=True):
+        if not entries.matches(",".join(webhook.facts), entry.fact):
+            continue
+        with log.recording():
+            owed += _owe_once(webhook, entry, now=now)
+    return owed
+
+
+def _owe_once(webhook: Webhook, entry: Entry, *, now: datetime) -> int:
+    try:
+        with transaction.atomic():
+            delivery = Delivery.objects.create(
+                webhook=webhook, entry_id=entry.pk, fact=entry.fact, payload=payload(entry), created_at=now
+            )
+    except IntegrityError:
+        return 0  # the mesh delivers at least once, and this is the second time
+    delivery.job_id = _owe(delivery, now=now).pk
+    delivery.save(update_fields=["job_id"])
+    return 1
+
+
+def _owe(delivery: Delivery, *, now: datetime) -> Job:
+    return jobs.enqueue(kind=JOB, subject_id=str(delivery.pk), now=now)
+
+
+# --- delivering ------------------------------------------------------------------------------------------------
+
+
+@jobs.runner(JOB, max_attempts=MAX_ATTEMPTS, lease_seconds=60)
+def deliver(job: Job, lease: jobs.Lease) -> dict[str, Any]:
+    """Try one delivery. Raises NotDelivered, so that the job is tried again."""
+    delivery = Delivery.objects.select_related("webhook").get(pk=job.subject_id)
+    if delivery.state != Delivery.State.PENDING or not delivery.webhook.is_active:
+        return {"state": delivery.state}
+    now = lease.now()
+    status, error = _send(delivery, now=now)
+    delivered = status is not None and 200 <= status < 300
+    last = job.attempts - job.losses >= job.max_attempts
+    outcome = "delivered" if delivered else "dead" if last else "failed"
+    with transaction.atomic():
+        lease.fence()
+        delivery.attempts += 1
+        delivery.last_status, delivery.last_error = status, error[:500]
+        if delivered:
+            delivery.state, delivery.delivered_at = Delivery.State.DELIVERED, now
+        elif last:
+            delivery.state = Delivery.State.DEAD
+        delivery.save(update_fields=["attempts", "last_status", "last_error", "state", "delivered_at"])
+    deliveries_total.labels(outcome=outcome).inc()
+    if not delivered:
+        raise NotDelivered(error)
+    return {"state": delivery.state, "status": status}
+
+
+def _send(delivery: Delivery, *, now: datetime) -> tuple[int | None, str]:
+    """The status the receiver answered with (None: no answer), and what was wrong ("" for nothing)."""
+    try:
+        headers = signed(delivery, now=now)
+        answer = outgoing.request(
+            "POST",
+            delivery.webhook.url,
+            headers=headers,
+            body=delivery.payload.encode(),
+            deadline_seconds=DEADLINE_SECONDS,
+            max_bytes=1024,
+            public=True,
+        )
+    except (outgoing.UrlNotAllowed, outgoing.NoAnswer, Unsealable) as problem:
+        return None, str(problem)
+    return answer.status, "" if 200 <= answer.status < 300 else f"answered {answer.status}"
+
+
+def signed(delivery: Delivery, *, now: datetime) -> dict[str, str]:
+    """The headers of a delivery. The id stays the same in every attempt, so that receivers can tell repeats."""
+    identity = f"msg_{delivery.pk.hex}"
+    signature = Signature(unseal(delivery.webhook.secret_sealed)).sign(identity, now, delivery.payload)
+    return {
+        "Content-Type": "application/cloudevents+json",
+        "Webhook-Id": identity,
+        "Webhook-Timestamp": str(int(now.timestamp())),
+        "Webhook-Signature": signature,
+    }
+
+
+def payload(entry: Entry) -> str:
+    """The fact as a CloudEvent in JSON. Its id is the id of the log entry."""
+    attributes = {
+        "id": str(entry.pk),
+        "source": f"{settings.PUBLIC_URL}/api/auditlog",
+        "type": f"grace.{entry.fact}",
+        "subject": f"{entry.subject_kind}/{entry.subject_id}",
+        "time": entry.recorded_at,
+        "datacontenttype": "application/json",
+    }
+    event = CloudEvent(attributes={**attributes, **_extensions(entry)}, data=shown(entry))
+    return JSONFormat().write(event).decode()
+
+
+def shown(entry: Entry) -> dict[str, Any]:
+    """What a receiver reads of a fact: ids and data, no label of a person."""
+    return {
+        "fact": entry.fact,
+        "actor": {"kind": entry.actor_kind, "id": entry.actor_id},
+        "subject": {"kind": entry.subject_kind, "id": entry.subject_id},
+        "contract_id": str(entry.contract_id) if entry.contract_id else None,
+        "mission_id": str(entry.mission_id) if entry.mission_id else None,
+        "outcome": entry.outcome,
+        "data": entries.data(entry),
+    }
+
+
+def _extensions(entry: Entry) -> Mapping[str, str]:
+    return {"correlationid": entry.correlation_id} if entry.correlation_id else {}
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------
+
+
+class Unsealable(Exception):
+    """The secret was sealed under another SECRET_KEY."""
+
+
+def seal(secret: str) -> str:
+    """Encrypt a secret under a key derived from SECRET_KEY: a copy of the database alone does not sign."""
+    return _box().encrypt(secret.encode()).decode()
+
+
+def unseal(sealed: str) -> str:
+    """The secret again; raises Unsealable."""
+    try:
+        return _box().decrypt(sealed.encode()).decode()
+    except InvalidToken:
+        raise Unsealable("The webhook's secret cannot be read: SECRET_KEY has changed.") from None
+
+
+def _box() -> Fernet:
+    derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"grace webhook secrets")
+    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))
+
+
+# --- checks ----------------------------------------------------------------------------------------------------
+
+
+def _check_url(url: str) -> None:
+    errors = outgoing.check(url, "/url", public=True)
+    if errors:
+        raise UrlRefused(errors[0].detail, errors=errors)
+
+
+def _check_facts(facts: Sequence[str]) -> None:
+    try:
+        if not facts or len(facts) > MAX_GLOBS:
+            raise ValueError(f"1 to {MAX_GLOBS} patterns are needed")
+        for glob in facts:
+            entries.matching(glob)
+    except ValueError as problem:
+        detail = f"Facts are names or prefixes such as approval.*: {problem}."
+        raise BadFacts(detail, errors=[FieldError("/facts", BadFacts.code, detail)]) from None
+
+
+def _record(webhook: Webhook, fact: WebhookFact, *, by: Actor, now: datetime) -> None:
+    log.append(
+        fact,
+        actor=by,
+        subject=Subject("webhook", str(webhook.pk), webhook.url[:200]),
+        data={"url": webhook.url, "facts": list(webhook.facts)},
+        now=now,
+    )

@@ -1,0 +1,1 @@
+"""The API over missions, incidents, playbooks and summaries."""

@@ -1,0 +1,1 @@
+"""The API over verification: discovery, snapshots, benchmarks, jobs."""
