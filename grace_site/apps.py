@@ -2,11 +2,16 @@ from django.apps import AppConfig
 
 
 class GraceSiteConfig(AppConfig):
-    """Configuration of the site: checks and metrics are connected here."""
+    """Configuration of the site: what the other apps offer is connected here."""
 
     name = "grace_site"
     verbose_name = "Grace"
 
     def ready(self) -> None:
-        """Register the system checks and the metrics."""
-        from grace_site import checks  # noqa: F401  (registers by being imported)
+        """Register the system checks, have the facts counted, and put the beat schedule together."""
+        from auditlog import observers
+        from grace_site import beats, celery_app, checks, metrics
+
+        checks.register()
+        observers.watch(metrics.count)
+        celery_app.conf.beat_schedule = beats.composed()

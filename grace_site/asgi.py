@@ -1,1 +1,63 @@
 """The ASGI application: what uvicorn serves."""
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "grace_site.settings")
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class BodyTooLarge(Exception):
+    """More bytes arrived than a body may have."""
+
+
+def counting(inner: Application, *, limit: int) -> Application:
+    """`inner`, refusing a body of more than `limit` bytes that did not say its length beforehand.
+
+    Django writes such a body to a file until the disk is full. BodyLimitMiddleware refuses, with a better
+    answer, those that do say.
+    """
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or any(name == b"content-length" for name, _ in scope["headers"]):
+            await inner(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise BodyTooLarge
+            return message
+
+        try:
+            await inner(scope, receive_counted, send)
+        except BodyTooLarge:
+            headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 413, "headers": headers})
+            await send({"type": "http.response.body", "body": TOO_LARGE})
+
+    return outer
+
+
+TOO_LARGE = (
+    b'{"type": "urn:grace:problem:too_large", "title": "Too large", "status": 413, '
+    b'"detail": "The request body is too large.", "code": "too_large"}'
+)
+
+application = counting(get_asgi_application(), limit=settings.BODY_LIMIT_BYTES)
+
+from grace_site import metrics
+
+metrics.start_at_zero()

@@ -1,1 +1,143 @@
-"""System checks: combinations of settings that start but should not, each with an id and a hint."""
+"""System checks: settings that start but should not be, each with an id and a hint."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register as register_check
+
+Check = Callable[..., list[CheckMessage]]
+
+
+def register() -> None:
+    """Add Grace's checks to Django's."""
+    for check in ALWAYS:
+        register_check(check, "grace")
+    for check in DEPLOYED:
+        register_check(check, "grace", Tags.security, deploy=True)
+
+
+def var_dir_is_private(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """VAR_DIR holds keys and snapshots."""
+    if not settings.VAR_DIR.is_dir():
+        return []
+    if not os.access(settings.VAR_DIR, os.W_OK):
+        return [Error(f"{settings.VAR_DIR} cannot be written to.", hint="Set VAR_DIR to another directory.", id="grace.E001")]
+    if settings.VAR_DIR.stat().st_mode & 0o007:
+        return [
+            Warning(
+                f"Everybody on this machine can look into {settings.VAR_DIR}.",
+                hint=f"Run: chmod 700 {settings.VAR_DIR}",
+                id="grace.W001",
+            )
+        ]
+    return []
+
+
+def roots_are_narrow(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """`config.update` may write below CONFIG_ROOTS: never everywhere, and never where Grace itself lives."""
+    found: list[CheckMessage] = []
+    for root in settings.CONFIG_ROOTS:
+        resolved = Path(os.path.realpath(root))
+        precious = [Path("/"), settings.BASE_DIR, settings.VAR_DIR, settings.VAR_DIR / "keys"]
+        if any(Path(os.path.realpath(one)).is_relative_to(resolved) for one in precious):
+            found.append(
+                Error(
+                    f"CONFIG_ROOTS allows {root}, which holds Grace's own files or everything.",
+                    hint="Name the directories whose files agents may change, and nothing above them.",
+                    id="grace.E002",
+                )
+            )
+    return found
+
+
+def commands_file_exists(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """A file that is named should be there, and only its owner should be able to change it."""
+    path = settings.COMMANDS_FILE
+    if path is None:
+        return []
+    if not path.is_file():
+        return [Error(f"COMMANDS_FILE names {path}, which is no file.", hint="Correct the path.", id="grace.E003")]
+    if path.stat().st_mode & 0o022:
+        return [
+            Error(
+                f"Others than its owner can change {path}, and with it what agents may run.",
+                hint=f"Run: chmod go-w {path}",
+                id="grace.E004",
+            )
+        ]
+    return []
+
+
+def beats_name_tasks(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """A beat whose task does not exist would be sent for ever and never run."""
+    from grace_site import beats, celery_app, health
+
+    celery_app.loader.import_default_modules()
+    return [
+        Error(
+            f"The beat {name} sends {task} to the queue {queue}, and nobody would run it.",
+            hint="Correct the app's beats.py.",
+            id="grace.E005",
+        )
+        for name, (task, _every, queue) in beats.intervals().items()
+        if task not in celery_app.tasks or queue not in health.QUEUES
+    ]
+
+
+def switches_agree(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """Combinations that surprise."""
+    found: list[CheckMessage] = []
+    if not settings.VERIFICATION_ENABLED:
+        found.append(
+            Warning(
+                "VERIFICATION_ENABLED is false: nothing is executed at all.",
+                hint="There is no unverified execution; set it to true to have contracts run.",
+                id="grace.W002",
+            )
+        )
+    if settings.SELF_HEAL_EXECUTE and not settings.MISSION_TRACKING_ENABLED:
+        found.append(
+            Warning(
+                "SELF_HEAL_EXECUTE is true, but without MISSION_TRACKING_ENABLED no incident becomes a mission.",
+                hint="Set MISSION_TRACKING_ENABLED=true, or SELF_HEAL_EXECUTE=false.",
+                id="grace.W003",
+            )
+        )
+    return found
+
+
+def deployment_is_complete(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """What production needs beyond what a start insists on."""
+    found: list[CheckMessage] = []
+    if not settings.PRODUCTION:
+        found.append(Warning("GRACE_ENV is not production.", hint="Set GRACE_ENV=production.", id="grace.W004"))
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        found.append(
+            Warning(
+                "The database is SQLite: one writer at a time, on one machine.",
+                hint="Set DATABASE_URL=postgres://user@host/name.",
+                id="grace.W005",
+            )
+        )
+    if settings.PRIVATE_BROKER:
+        found.append(
+            Warning(
+                "There is no broker of your own: only `manage.py up` starts one.",
+                hint="Set REDIS_URL to a Redis or Valkey with maxmemory-policy noeviction.",
+                id="grace.W006",
+            )
+        )
+    return found
+
+
+ALWAYS: tuple[Check, ...] = (
+    var_dir_is_private,
+    roots_are_narrow,
+    commands_file_exists,
+    beats_name_tasks,
+    switches_agree,
+)
+DEPLOYED: tuple[Check, ...] = (deployment_is_complete,)

@@ -5,8 +5,11 @@ The reader remembers every name it was asked for, so that a test can hold `.env.
 
 import ipaddress
 import os
+import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -180,19 +183,33 @@ def read(base_dir: Path) -> Environment:
     return environment
 
 
-def stored_key(path: Path) -> str:
-    """The key kept in this file, or "" when there is none.
+def stored_key(var_dir: Path) -> str:
+    """The secret key kept in this VAR_DIR; made, for the owner only, where there is a VAR_DIR and no key in it yet.
+
+    Returns "" when there is no VAR_DIR.
 
     Raises:
-        ImproperlyConfigured: others may read the file.
+        ImproperlyConfigured: others may read the key.
     """
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return ""
-    if stat.S_IMODE(mode) & 0o077:
+    path = var_dir / "keys" / "secret_key"
+    if not path.exists():
+        if not var_dir.is_dir():
+            return ""
+        _make_key(path)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ImproperlyConfigured(f"{path} can be read by others; run: chmod 600 {path}")
     return path.read_text().strip()
+
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(64))
+    # Whoever comes first wins; a link appears whole or not at all.
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    os.unlink(draft)
 
 
 def _parts(value: str) -> list[str]:

@@ -58,6 +58,7 @@ def configuration(*, structured: bool, level: str) -> dict[str, Any]:
             "axes": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
         },
     }

@@ -4,8 +4,9 @@ What each variable means, and its default, stands in `.env.example`; a test comp
 """
 
 import ipaddress
+import logging
+import os
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,11 +34,9 @@ TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, at_least=0, at_most=5)
 
 # --- secrets ---------------------------------------------------------------------------------------------------
 
-SECRET_KEY_STORE = VAR_DIR / "keys" / "secret_key"
-"""Made by `up` on its first run."""
-
-# Without any key (a check on a fresh clone) one is made up for this process: there is no well-known one to leak.
-SECRET_KEY = env.secret("SECRET_KEY") or environment.stored_key(SECRET_KEY_STORE)
+# Unless one is given, it is kept in VAR_DIR. Without a VAR_DIR (a check on a fresh clone) one is made up for this
+# process: there is no well-known one to leak.
+SECRET_KEY = env.secret("SECRET_KEY") or environment.stored_key(VAR_DIR)
 if PRODUCTION and (len(SECRET_KEY) < 50 or SECRET_KEY.startswith(("django-insecure-", "only-for-tests-"))):
     env.complain(
         "SECRET_KEY must be a secret of at least 50 characters in production. Make one with: "
@@ -69,10 +68,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Without REDIS_URL: the private Valkey of a running `up`, which commands find through VAR_DIR; and with none
 # running, nothing. What is owed is a row in the database, and is sent again once there is a broker.
-REDIS_URL = env.secret("REDIS_URL") or state.broker_url(VAR_DIR)
+REDIS_URL = env.secret("REDIS_URL")
+CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL")
+PRIVATE_BROKER = not (REDIS_URL or CELERY_BROKER_URL)
+REDIS_URL = REDIS_URL or (state.broker_url(VAR_DIR) if PRIVATE_BROKER else "")
 if REDIS_URL and urlsplit(REDIS_URL).scheme not in ("redis", "rediss", "unix"):
     env.complain("REDIS_URL must begin with redis://, rediss:// or unix://.")
-CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL") or REDIS_URL.replace("unix://", "redis+socket://") or "memory://"
+CELERY_BROKER_URL = CELERY_BROKER_URL or REDIS_URL.replace("unix://", "redis+socket://") or "memory://"
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
@@ -93,6 +95,7 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "run" / "beat-schedule")
 WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", 2, at_least=1, at_most=64)
+WEB_PROCESSES = env.integer("WEB_PROCESSES", 1, at_least=1, at_most=64)
 JOB_MAX_RETRIES = env.integer("JOB_MAX_RETRIES", 3, at_least=0, at_most=100)
 
 if REDIS_URL:
@@ -125,9 +128,11 @@ COMMANDS_FILE = env.path("COMMANDS_FILE", None)
 HTTP_ALLOWED_URLS = env.urls("HTTP_ALLOWED_URLS", [])
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")
 
-# How lower packages reach the two questions only governance answers.
+# How lower packages reach the questions only governance answers.
 GRACE_ACTOR_OF = "governance.principals.actor_of"
 GRACE_MAY = "governance.access.may"
+GRACE_VISIBLE = "governance.access.visible"
+GRACE_VISIBLE = "governance.access.visible"
 
 # --- applications ----------------------------------------------------------------------------------------------
 
@@ -249,16 +254,14 @@ REST_KNOX = {
 
 # --- API -------------------------------------------------------------------------------------------------------
 
-AGENT_AUTHENTICATION = (
-    "governance.api.authentication.AgentAuthentication"
-    if (BASE_DIR / "governance" / "api" / "authentication.py").is_file()
-    else "knox.auth.TokenAuthentication"
-)
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     # The first one's challenge is what an anonymous request gets: 401 and `WWW-Authenticate: Bearer`.
-    "DEFAULT_AUTHENTICATION_CLASSES": [AGENT_AUTHENTICATION, "rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "governance.api.authentication.AgentAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": [
         "grace_site.throttles.ReadRateThrottle",
@@ -288,15 +291,25 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/(verification|governance|auditlog)",
     "SCHEMA_PATH_PREFIX_TRIM": False,
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "auditlog.api.schema.add_problems",
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "auditlog.api.schema.add_problems",
+    ],
     "TAGS": [
         {"name": "verification", "description": "Contracts, executions, snapshots, benchmarks, missions, incidents"},
         {"name": "governance", "description": "Approvals, policies, holds, agents, the live stream"},
         {"name": "auditlog", "description": "Entries, proofs, checkpoints, findings"},
     ],
 }
+EVENTSTREAM_STORAGE_CLASS = "governance.streams.storage.LogStorage"
+EVENTSTREAM_CHANNELMANAGER_CLASS = "governance.streams.channels.Channels"
 BODY_LIMIT_BYTES = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_LIMIT_BYTES
 
@@ -339,12 +352,20 @@ PROMETHEUS_ENABLED = env.flag("PROMETHEUS_ENABLED", True)
 METRICS_ALLOWED_ADDRESSES = env.networks("METRICS_ALLOWED_ADDRESSES")
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
 PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, float("inf"))
+# Where processes count together. `up` makes the directory; without it each process counts for itself.
+METRICS_DIR = VAR_DIR / "run" / "metrics"
+if PROMETHEUS_ENABLED and METRICS_DIR.is_dir():
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(METRICS_DIR))
 STRUCTURED_LOGGING = env.flag("STRUCTURED_LOGGING", PRODUCTION)
 LOG_LEVEL = env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 # The id has been validated by RequestIdMiddleware, which stands before.
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+# One line for each request; a task speaks for itself.
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
+DJANGO_STRUCTLOG_CELERY_DEFAULT_LOG_LEVEL = logging.DEBUG
 LOGGING = logs.configuration(structured=STRUCTURED_LOGGING, level=LOG_LEVEL)
 LOGGING_CONFIG = "grace_site.logs.configure"
 

@@ -1,11 +1,32 @@
 """Where everything is reached."""
 
+from importlib.util import find_spec
+
 from django.contrib import admin
-from django.urls import path
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from grace_site import health, metrics
 
 handler400 = "grace_site.problems.bad_request"
 handler403 = "grace_site.problems.permission_denied"
 handler404 = "grace_site.problems.page_not_found"
 handler500 = "grace_site.problems.server_error"
 
-urlpatterns = [path("admin/", admin.site.urls)]
+
+def _offered(prefix: str, module: str) -> list[URLResolver]:
+    """The addresses of a module, below a prefix, once it is there."""
+    parent, _, _ = module.rpartition(".")
+    return [path(prefix, include(module))] if find_spec(parent) and find_spec(module) else []
+
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+    path("healthz", health.alive),
+    path("readyz", health.ready),
+    path("metrics", metrics.view),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("docs", RedirectView.as_view(pattern_name="docs")),
+]

