@@ -24,8 +24,11 @@ from verification.executors.base import (
     SnapshotWriter,
     Status,
 )
+from verification.executors.config_update.executor import ConfigUpdate
 
 ENTRY_POINT_GROUP = "grace.executors"
+
+_OWN: tuple[type[Executor], ...] = (ConfigUpdate,)
 
 _registry: dict[str, Executor] = {}
 _lock = RLock()
@@ -79,20 +82,12 @@ def _discover() -> None:
     with _lock:
         if _discovered:
             return
-        _discovered = True
-        for executor in _own():
-            register(executor)
+        for executor_class in _OWN:
+            _registry.setdefault(executor_class.action_type, executor_class())
         for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
             loaded = point.load()
             register(loaded() if callable(loaded) else loaded)
-
-
-def _own() -> list[Executor]:
-    from verification.executors.command_run.executor import CommandRun
-    from verification.executors.config_update.executor import ConfigUpdate
-    from verification.executors.http_request.executor import HttpRequest
-
-    return [ConfigUpdate(), CommandRun(), HttpRequest()]
+        _discovered = True
 
 
 __all__ = [

@@ -260,12 +260,12 @@ class Executor(Protocol):
         ...
 
     restore_is_repeatable: bool = False
-    """Whether running `restore` twice ends where running it once does, so that it may be resumed after a crash."""
+    """Whether `restore` may be run again after a crash: run twice, it ends where running it once does."""
 
     def deadline_seconds(self, call: Call) -> float:
         """How long `execute` may take; after it nothing of this call acts on the world any more."""
         return DEFAULT_DEADLINE_SECONDS
 
     def tells_change(self, call: Call) -> bool:
-        """Whether `observe` would show it if `execute` had done something: only then equal means untouched."""
+        """Whether `observe` would show what `execute` did: only then "equal" means untouched."""
         return True

@@ -1,0 +1,33 @@
+"""The settings this package reads, one function each, read when asked so that a test may override them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.conf import settings
+
+
+def var_dir() -> Path:
+    """The only place Grace writes to."""
+    return Path(settings.VAR_DIR)
+
+
+def config_roots() -> list[Path]:
+    """Directories below which `config.update` may change files."""
+    roots: Sequence[str | Path] = getattr(settings, "CONFIG_ROOTS", None) or [var_dir() / "sandbox"]
+    return [Path(root) for root in roots]
+
+
+def commands_file() -> Path | None:
+    """The TOML file of commands `command.run` may run; None: none may be run."""
+    path = getattr(settings, "COMMANDS_FILE", None)
+    return Path(path) if path else None
+
+
+def http_allowed_urls() -> list[str]:
+    """URL prefixes that contracts may name."""
+    return list(getattr(settings, "HTTP_ALLOWED_URLS", None) or [])
+
+
+def prometheus_url() -> str | None:
+    """Where metric thresholds are measured; None: nowhere."""
+    return getattr(settings, "PROMETHEUS_URL", None) or None

@@ -1,0 +1,1 @@
+"""`config.update`: changes a configuration file below an allowed root."""
