@@ -67,7 +67,8 @@ class Mission(models.Model):
 class Step(models.Model):
     """One contract's place in a mission, or the plan of one that has not been proposed yet.
 
-    `plan` is what a playbook will propose (None: the contract was attached); `run` ties the steps of one playbook
+    `plan` is what a playbook will propose (None: the contract was attached) in the name of `planned_by` (None: of
+    the sentinel); `run` ties the steps of one playbook
     run together, since only those wait for each other. `reached` is the last settled state of the contract the
     mission has counted, and `problem` says why a planned step could not be proposed.
     """
@@ -84,6 +85,9 @@ class Step(models.Model):
         "missions.Incident", null=True, blank=True, on_delete=models.PROTECT, related_name="steps"
     )
     plan = models.JSONField(null=True, blank=True)
+    planned_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     delay_seconds = models.PositiveIntegerField(default=0)
     minimum_tier = models.CharField(max_length=10, blank=True)
     reached = models.CharField(max_length=20, blank=True)
