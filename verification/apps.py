@@ -13,5 +13,5 @@ class VerificationConfig(AppConfig):
 
     def ready(self) -> None:
         """Importing a module that registers something is what registers it."""
-        for module in ("facts",):
+        for module in ("facts", "running", "benchmarking"):
             import_module(f"verification.{module}")

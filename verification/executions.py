@@ -124,6 +124,7 @@ def begin(
     observation: Observation,
     fingerprint: str,
     unmet: str,
+    baseline_metrics: dict[str, float],
     deadline_seconds: float,
     now: datetime,
 ) -> Closed | None:
@@ -147,6 +148,7 @@ def begin(
             _turn_away(contract, execution, why, now=now)
             return why
         gates.begun(dispatch)
+        execution.baseline_metrics = baseline_metrics
         _start(contract, execution, dispatch, token=lease.token, deadline_seconds=deadline_seconds)
         return None
 

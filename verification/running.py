@@ -144,6 +144,7 @@ def begin(attempt: Attempt) -> bool:
         observation=observation,
         fingerprint=attempt.executor.fingerprint(observation),
         unmet=_unmet_precondition(attempt, observation),
+        baseline_metrics=measuring.before(criteria.parse(attempt.execution.revision.expected_effect)),
         deadline_seconds=attempt.executor.deadline_seconds(attempt.call),
         now=timezone.now(),
     )
@@ -269,6 +270,7 @@ def _measure(attempt: Attempt) -> Findings:
         result=result.get("result", {}),
         metrics=result.get("metrics", {}),
         parameters=attempt.call.parameters,
+        baseline_metrics=execution.baseline_metrics,
     )
     measured = measuring.measure(expected, world, earlier=execution.measurements, now=timezone.now())
     judgement = criteria.judge(measured.measurements, expected.rollback_threshold)

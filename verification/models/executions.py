@@ -22,7 +22,6 @@ class Execution(models.Model):
         ROLLING_BACK = "rolling_back"
         IN_DOUBT = "in_doubt"
         HELD = "held"
-        RELEASED = "released"
         SETTLED = "settled"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -35,6 +34,7 @@ class Execution(models.Model):
     job_id = models.UUIDField()
     token = models.BigIntegerField()
     baseline = models.JSONField(null=True, blank=True)
+    baseline_metrics = models.JSONField(default=dict)
     baseline_fingerprint = models.CharField(max_length=64, blank=True)
     snapshot = models.ForeignKey(
         Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="executions"

@@ -1,0 +1,143 @@
+"""The store of snapshots: content kept by its SHA-256, and a signed manifest of what belongs together.
+
+Nothing is restored from a snapshot before the signature of its manifest and the hash of each item were checked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage, Storage
+
+from auditlog import canonical
+from verification import configuration
+from verification.executors.base import JsonDict, SnapshotItem
+
+from . import keys
+
+VERSION = 1
+
+
+class Damaged(Exception):
+    """A manifest or an item is not what was kept; the text names it."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A finished manifest: its exact text, SHA-256 and signature (both hex), and what it holds."""
+
+    manifest: str
+    sha256: str
+    signature: str
+    item_count: int
+    byte_count: int
+
+
+class Writer:
+    """Collects the items of one snapshot; `seal` ends it."""
+
+    def __init__(self) -> None:
+        self._items: list[SnapshotItem] = []
+
+    def add_bytes(self, name: str, data: bytes, meta: JsonDict | None = None) -> SnapshotItem:
+        """Keep these bytes under this name; content that is there already is stored once. Names are unique."""
+        if any(item.name == name for item in self._items):
+            raise ValueError(f"the snapshot holds an item named {name!r} already")
+        digest = sha256(data).hexdigest()
+        _keep(digest, data)
+        item = SnapshotItem(name, digest, len(data), meta or {})
+        self._items.append(item)
+        return item
+
+    def add_file(self, path: Path, *, name: str = "", meta: JsonDict | None = None) -> SnapshotItem:
+        """Keep a file byte for byte, under its own name unless told otherwise."""
+        return self.add_bytes(name or path.name, path.read_bytes(), meta)
+
+    def seal(self) -> Sealed:
+        """The signed manifest of everything added so far."""
+        items = [
+            {"name": i.name, "sha256": i.sha256, "size": i.size, "meta": canonical.foreign(i.meta).decode()}
+            for i in self._items
+        ]
+        manifest = canonical.dumps({"version": VERSION, "items": items})
+        return Sealed(
+            manifest.decode(),
+            sha256(manifest).hexdigest(),
+            keys.sign(manifest),
+            len(items),
+            sum(item.size for item in self._items),
+        )
+
+
+class Reader:
+    """A verified snapshot. Make one with `open_sealed`."""
+
+    def __init__(self, items: list[SnapshotItem]) -> None:
+        self._items = {item.name: item for item in items}
+
+    def items(self) -> Iterator[SnapshotItem]:
+        """The items in the order they were written."""
+        return iter(self._items.values())
+
+    def item(self, name: str) -> SnapshotItem:
+        """The item with this name; raises KeyError."""
+        return self._items[name]
+
+    def read(self, name: str) -> bytes:
+        """The bytes of the item with this name, checked once more; raises KeyError and Damaged."""
+        return _content(self._items[name])
+
+
+def open_sealed(manifest: str, digest: str, signature: str) -> Reader:
+    """A reader of a sealed snapshot; raises Damaged unless signature and every hash hold."""
+    written = manifest.encode()
+    if sha256(written).hexdigest() != digest:
+        raise Damaged("the manifest is not the one that was sealed")
+    if not keys.is_signed(written, signature):
+        raise Damaged("the manifest is not signed by this installation")
+    items = [
+        SnapshotItem(each["name"], each["sha256"], each["size"], json.loads(each["meta"]))
+        for each in json.loads(manifest)["items"]
+    ]
+    for item in items:
+        _content(item)
+    return Reader(items)
+
+
+def _content(item: SnapshotItem) -> bytes:
+    storage, path = _storage(), _path(item.sha256)
+    if not storage.exists(path):
+        raise Damaged(f"the content of {item.name!r} is gone")
+    with storage.open(path) as file:
+        data = bytes(file.read())
+    if sha256(data).hexdigest() != item.sha256:
+        raise Damaged(f"the content of {item.name!r} was changed")
+    return data
+
+
+def _keep(digest: str, data: bytes) -> None:
+    """Store content once. What is there but damaged, by a crash while it was written, is written again."""
+    storage, path = _storage(), _path(digest)
+    if storage.exists(path):
+        with storage.open(path) as file:
+            if sha256(file.read()).hexdigest() == digest:
+                return
+    storage.save(path, ContentFile(data))
+
+
+def _path(digest: str) -> str:
+    return f"{digest[:2]}/{digest}"
+
+
+def _storage() -> Storage:
+    return FileSystemStorage(
+        location=configuration.var_dir() / "snapshots",
+        allow_overwrite=True,
+        file_permissions_mode=0o600,
+        directory_permissions_mode=0o700,
+    )
