@@ -194,7 +194,8 @@ def record_result(*, execution_id: UUID, lease: Lease, result: ExecutionResult, 
     with log.recording():
         lease.fence()
         execution, contract = _locked(execution_id)
-        execution.result, execution.state = result.as_dict(), Execution.State.VERIFYING
+        execution.result = {**result.as_dict(), "retryable": result.retryable}
+        execution.state = Execution.State.VERIFYING
         execution.save(update_fields=["result", "state"])
         if result.ok:
             contracts.move(

@@ -22,7 +22,6 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
 
 from auditlog import jobs
 from auditlog.actors import SYSTEM
@@ -120,7 +119,7 @@ def run(job: Job, lease: Lease) -> dict[str, Any]:
     contract_id = UUID(job.subject_id)
     with ObservabilityContext(contract_id=contract_id, mission_id=job.mission_id):
         try:
-            execution = executions.adopt(contract_id=contract_id, lease=lease, now=timezone.now())
+            execution = executions.adopt(contract_id=contract_id, lease=lease, now=lease.now())
         except executions.NothingToDo as refusal:
             return {"skipped": refusal.detail}
         except executions.TargetBusy:
@@ -146,7 +145,7 @@ def begin(attempt: Attempt) -> bool:
         unmet=_unmet_precondition(attempt, observation),
         baseline_metrics=measuring.before(criteria.parse(attempt.execution.revision.expected_effect)),
         deadline_seconds=attempt.executor.deadline_seconds(attempt.call),
-        now=timezone.now(),
+        now=attempt.lease.now(),
     )
     if closed is None:
         return True
@@ -171,11 +170,11 @@ def _unmet_precondition(attempt: Attempt, observation: Observation) -> str:
 def perform(attempt: Attempt) -> bool:
     """Take the snapshot, execute, record. An attempt begun under an older token is in doubt instead."""
     if attempt.execution.token != attempt.lease.token:
-        executions.doubt(**attempt.ids, now=timezone.now())
+        executions.doubt(**attempt.ids, now=attempt.lease.now())
         return True
     _keep_the_way_back(attempt)
     result = _execute(attempt)
-    executions.record_result(**attempt.ids, result=result, now=timezone.now())
+    executions.record_result(**attempt.ids, result=result, now=attempt.lease.now())
     return True
 
 
@@ -189,7 +188,7 @@ def _keep_the_way_back(attempt: Attempt) -> None:
         baseline=attempt.execution.baseline,
         contract=attempt.contract,
         by=SYSTEM,
-        now=timezone.now(),
+        now=attempt.lease.now(),
     )
     executions.keep_snapshot(**attempt.ids, snapshot=snapshot)
 
@@ -198,7 +197,7 @@ def _execute(attempt: Attempt) -> ExecutionResult:
     outside_transaction()
     deadline = attempt.execution.deadline_at
     assert deadline is not None, "begin() sets the deadline"
-    left = (deadline - timezone.now()).total_seconds()
+    left = (deadline - attempt.lease.now()).total_seconds()
     return attempt.executor.execute(
         attempt.call,
         Run(
@@ -251,7 +250,7 @@ def find_out(attempt: Attempt) -> bool:
         findings.judgement.outcome,
         unchanged=attempt.unchanged(findings.observation),
         way_back=attempt.way_back,
-        deadline_passed=timezone.now() > deadline + DEADLINE_MARGIN,
+        deadline_passed=attempt.lease.now() > deadline + DEADLINE_MARGIN,
     )
     if step == Next.LOOK_AGAIN:
         raise RunAgain(after=LOOK_AGAIN_SECONDS)
@@ -272,7 +271,7 @@ def _measure(attempt: Attempt) -> Findings:
         parameters=attempt.call.parameters,
         baseline_metrics=execution.baseline_metrics,
     )
-    measured = measuring.measure(expected, world, earlier=execution.measurements, now=timezone.now())
+    measured = measuring.measure(expected, world, earlier=execution.measurements, now=attempt.lease.now())
     judgement = criteria.judge(measured.measurements, expected.rollback_threshold)
     findings = Findings(observation, measured.measurements, judgement, _why(measured.measurements, result))
     if measured.due_in is not None:
@@ -297,7 +296,7 @@ def _conclude(attempt: Attempt, findings: Findings, step: Next, *, retryable: bo
         findings=findings,
         step=step,
         retryable=retryable and attempt.executor.retryable,
-        now=timezone.now(),
+        now=attempt.lease.now(),
     )
     if retry_after is not None:
         raise RunAgain(after=retry_after)
@@ -316,7 +315,7 @@ def roll_back(attempt: Attempt) -> bool:
         observation=observation,
         restored=restored,
         reason="" if restored else (result.error or "the target is not as it was before"),
-        now=timezone.now(),
+        now=attempt.lease.now(),
     )
     logger.info("rolled_back", restored=restored, seconds=round(time.monotonic() - began, 3))
     return True

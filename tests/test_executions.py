@@ -1,0 +1,365 @@
+"""From authorized to settled: each attempt observed, each ending proved in the world and in the log."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from auditlog import entries, jobs
+from auditlog.actors import Actor
+from auditlog.models import Job
+from tests.harness.ledger import Ledger
+from verification import contracts, executors, gates, running
+from verification.gates import Closed, Then
+from verification.models import Contract, Execution, Snapshot, State
+
+pytestmark = pytest.mark.django_db
+
+ADA = Actor("person", "1", "Ada")
+
+
+class Open:
+    """A gate which lets everything pass until it is told otherwise."""
+
+    name = "test"
+    why: Closed | None = None
+
+    def check(self, dispatch):
+        return self.why
+
+    def closed(self, dispatch, why):
+        pass
+
+    def begun(self, dispatch):
+        pass
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    only = Open()
+    monkeypatch.setattr(gates, "_gates", {"test": only})
+    return only
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    executor = executors.register(Ledger(tmp_path))
+    yield executor
+    executors.unregister(executor.action_type)
+
+
+def authorized(*, target="ledger:a", tier="tier_1", effect=None, preconditions=(), max_attempts=3, **parameters):
+    """A contract that appends the line `one` and promises to have done so."""
+    now = timezone.now()
+    draft = contracts.Draft(
+        action_type="ledger.append",
+        target=target,
+        parameters={"line": "one", **parameters},
+        expected_effect=effect or {"target_state": {"count": 1}},
+        preconditions=list(preconditions),
+        max_attempts=max_attempts,
+    )
+    contract = contracts.propose(
+        draft=draft,
+        requested_by_id=None,
+        by=ADA,
+        idempotency_key=None,
+        request_sha256="0" * 64,
+        executor_version="1",
+        now=now,
+    )
+    return contracts.authorize(
+        contract_id=contract.pk, tier=tier, digest="d" * 64, valid_until=None, by=ADA, now=now
+    )
+
+
+def settle(contract, seconds=0.0):
+    """Run what is due `seconds` from now, and answer the contract as it is then."""
+    jobs.run_until_idle(timezone.now() + timedelta(seconds=seconds))
+    contract.refresh_from_db()
+    return contract
+
+
+def facts(contract):
+    return [entry.fact for entry in entries.timeline(contract_id=contract.pk)]
+
+
+def test_it_executes_and_verifies_against_the_observed_world(gate, ledger):
+    contract = settle(authorized())
+    assert contract.state == State.VERIFIED
+    assert contract.confidence == 1
+    assert ledger.lines("ledger:a") == ["one"]
+    assert facts(contract) == [
+        "contract.created",
+        "contract.proposed",
+        "contract.authorized",
+        "contract.executing",
+        "agentic.action_executing",
+        "snapshot.created",
+        "contract.verifying",
+        "contract.verified",
+        "agentic.action_completed",
+    ]
+    execution = contract.executions.get()
+    assert execution.baseline == {"lines": [], "count": 0}
+    assert execution.observed == {"lines": ["one"], "count": 1}
+    assert not execution.holds_target
+
+
+def test_the_executors_own_word_counts_for_nothing(gate, ledger):
+    contract = settle(authorized(effect={"target_state": {"count": 2}}))
+    assert contract.executions.get().result["ok"] is True
+    assert contract.state == State.ROLLED_BACK
+    assert ledger.lines("ledger:a") == []
+
+
+def test_a_violation_is_rolled_back_byte_for_byte_and_the_rollback_is_verified(gate, ledger):
+    before = b"old line without newline at the end"
+    ledger.path("ledger:a").write_bytes(before)
+    contract = settle(authorized(effect={"target_state": {"count": 7}}))
+    assert contract.state == State.ROLLED_BACK
+    assert ledger.path("ledger:a").read_bytes() == before
+    assert facts(contract)[-5:] == [
+        "contract.verifying",
+        "contract.violated",
+        "agentic.action_failed",
+        "contract.rolling_back",
+        "contract.rolled_back",
+    ]
+    assert contract.executions.get().rollback_observed["lines"] == [before.decode()]
+
+
+def test_s_a_rollback_that_cannot_be_verified_is_held_and_keeps_the_target(gate, ledger):
+    contract = settle(authorized(effect={"target_state": {"count": 7}}, cannot_restore=True))
+    assert contract.state == State.HELD
+    assert contract.executions.get().holds_target
+    waiting = settle(authorized())
+    assert waiting.state == State.AUTHORIZED
+    assert len(ledger.lines("ledger:a")) == 1
+
+
+def test_a_person_resolves_what_is_held_and_the_target_becomes_free(gate, ledger):
+    held = settle(authorized(effect={"target_state": {"count": 7}}, cannot_restore=True))
+    waiting = settle(authorized(effect={"target_state": {"count": 2}}))
+    contracts.resolve(
+        contract_id=held.pk, verdict="rolled_back", reason="looked myself", by=ADA, now=timezone.now()
+    )
+    assert settle(held).state == State.ROLLED_BACK
+    assert settle(waiting).state == State.VERIFIED
+
+
+def test_what_cannot_be_taken_back_is_held_when_it_is_violated(gate, ledger):
+    contract = settle(authorized(effect={"target_state": {"count": 7}}, reversibility="irreversible"))
+    assert contract.state == State.HELD
+    assert ledger.lines("ledger:a") == ["one"]
+
+
+def test_between_the_thresholds_a_person_has_to_look(gate, ledger):
+    effect = {
+        "success_criteria": [
+            {"type": "state_match", "path": "count", "equals": 1},
+            {"type": "state_match", "path": "count", "equals": 2},
+        ]
+    }
+    contract = settle(authorized(effect=effect))
+    assert contract.state == State.PARTIAL
+    assert str(contract.confidence) == "0.5000"
+
+
+def test_r_a_failure_that_did_nothing_is_retried_and_then_dead_lettered(gate, ledger):
+    contract = authorized(then="refuse", max_attempts=2)
+    assert settle(contract).state == State.FAILED
+    assert contract.dead_lettered_at is None
+    assert settle(contract, seconds=10).dead_lettered_at is not None
+    assert len(ledger.executed) == 2
+    assert facts(contract)[-1] == "contract.dead_lettered"
+
+
+def test_a_person_retries_a_dead_letter_under_the_same_authorization(gate, ledger):
+    contract = settle(authorized(then="refuse", max_attempts=1))
+    assert contract.dead_lettered_at
+    contracts.retry(contract_id=contract.pk, by=ADA, now=timezone.now())
+    settle(contract)
+    assert contract.executions.count() == 2
+    assert contract.authorized_digest == "d" * 64
+
+
+def test_r_a_failure_that_did_something_is_never_retried_blindly(gate, ledger):
+    contract = settle(authorized(then="fail", effect={"target_state": {"count": 7}}))
+    assert contract.state == State.ROLLED_BACK
+    assert len(ledger.executed) == 1
+
+
+def test_a_failed_executor_whose_criteria_hold_is_verified(gate, ledger):
+    assert settle(authorized(then="fail")).state == State.VERIFIED
+
+
+def test_p_an_executor_that_breaks_leaves_a_doubt_which_is_settled_by_looking(gate, ledger):
+    contract = settle(authorized(then="raise", deadline=1, max_attempts=1))
+    assert contract.state == State.EXECUTING
+    settle(contract, seconds=4)
+    assert contract.state == State.IN_DOUBT
+    settle(contract, seconds=60)
+    assert contract.state == State.FAILED
+    assert "contract.in_doubt" in facts(contract)
+    assert len(ledger.executed) == 1
+
+
+def test_p_a_lost_worker_whose_work_was_done_is_recovered_and_does_it_once(gate, ledger):
+    contract = authorized()
+    _lose_the_worker_after_the_effect(contract, ledger)
+    settle(contract, seconds=40)
+    assert contract.state == State.VERIFIED
+    assert contract.executions.get().recovered
+    assert ledger.lines("ledger:a") == ["one"]
+
+
+def test_p_a_lost_worker_that_did_nothing_is_retried_only_after_its_deadline(gate, ledger):
+    contract = authorized(deadline=50)
+    _lose_the_worker_before_the_effect(contract)
+    assert settle(contract, seconds=40).state == State.IN_DOUBT
+    assert ledger.lines("ledger:a") == []
+    settle(contract, seconds=100)
+    settle(contract, seconds=200)
+    assert contract.state == State.VERIFIED
+    assert ledger.lines("ledger:a") == ["one"]
+    assert contract.executions.count() == 2
+
+
+def test_q_a_late_worker_with_an_old_token_records_nothing(gate, ledger):
+    contract = authorized()
+    job = Job.objects.get(subject_id=str(contract.pk))
+    _, late = jobs.claim(job.pk)
+    execution = running.executions.adopt(contract_id=contract.pk, lease=late, now=timezone.now())
+    later = timezone.now() + timedelta(seconds=60)
+    assert jobs.claim(job.pk, now=later) is not None
+    with pytest.raises(jobs.LeaseLost):
+        running.begin(running.Attempt.of(execution, late))
+    contract.refresh_from_db()
+    assert contract.state == State.AUTHORIZED
+
+
+def test_with_no_gate_registered_nothing_starts(monkeypatch, ledger):
+    monkeypatch.setattr(gates, "_gates", {})
+    contract = settle(authorized())
+    assert contract.state == State.AUTHORIZED
+    assert ledger.executed == []
+    assert not Execution.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("then", "state"),
+    [
+        (Then.WAIT, State.AUTHORIZED),
+        (Then.REAPPROVE, State.AWAITING_APPROVAL),
+        (Then.EXPIRE, State.EXPIRED),
+        (Then.CANCEL, State.CANCELLED),
+    ],
+)
+def test_m_a_closed_gate_decides_what_becomes_of_the_contract(gate, ledger, then, state):
+    gate.why = Closed("test", "not_today", "Not today.", then)
+    contract = settle(authorized())
+    assert contract.state == state
+    assert ledger.executed == []
+    assert not Execution.objects.exists()
+
+
+def test_what_waited_for_a_gate_runs_once_it_is_open(gate, ledger):
+    gate.why = Closed("test", "not_yet", "Not yet.", Then.WAIT, retry_after=5)
+    contract = settle(authorized())
+    gate.why = None
+    assert settle(contract, seconds=6).state == State.VERIFIED
+
+
+def test_an_unmet_precondition_stops_it_before_anything_is_touched(gate, ledger):
+    contract = settle(authorized(preconditions=[{"type": "state_match", "path": "count", "equals": 5}]))
+    assert contract.state == State.CANCELLED
+    assert ledger.executed == []
+
+
+def test_a_target_that_cannot_be_read_is_not_touched(gate, ledger):
+    ledger.unreadable = True
+    contract = settle(authorized())
+    assert contract.state == State.AUTHORIZED
+    assert ledger.executed == []
+    ledger.unreadable = False
+    assert settle(contract, seconds=10).state == State.VERIFIED
+
+
+def test_a_running_contract_that_is_cancelled_and_did_something_is_rolled_back(gate, ledger):
+    contract = authorized(then="wait", effect={"target_state": {"count": 7}})
+    Contract.objects.filter(pk=contract.pk).update(cancel_requested_at=timezone.now())
+    settle(contract)
+    assert contract.state == State.ROLLED_BACK
+    assert ledger.lines("ledger:a") == []
+
+
+def test_an_authorized_contract_is_cancelled_at_once(gate, ledger):
+    contract = authorized()
+    contracts.cancel(contract_id=contract.pk, by=ADA, reason="not needed", now=timezone.now())
+    assert settle(contract).state == State.CANCELLED
+    assert ledger.executed == []
+
+
+def test_a_damaged_snapshot_restores_nothing(gate, ledger):
+    ledger.path("ledger:a").write_text("old\n")
+    original = running.verify
+
+    def damage_then_verify(attempt):
+        Snapshot.objects.update(manifest='{"items":[],"version":1}')
+        return original(attempt)
+
+    running.STEPS[Execution.State.VERIFYING] = damage_then_verify
+    try:
+        contract = settle(authorized(effect={"target_state": {"count": 7}}))
+    finally:
+        running.STEPS[Execution.State.VERIFYING] = original
+    assert contract.state == State.HELD
+    assert ledger.lines("ledger:a") == ["old", "one"]
+
+
+def test_a_window_is_rescheduled_and_never_slept_through(gate, ledger):
+    effect = {
+        "success_criteria": [
+            {
+                "type": "state_match",
+                "path": "count",
+                "equals": 1,
+                "measure": {"count": 3, "interval_seconds": 20},
+            }
+        ]
+    }
+    contract = settle(authorized(effect=effect))
+    assert contract.state == State.VERIFYING
+    assert settle(contract, seconds=5).state == State.VERIFYING
+
+
+def test_verification_switched_off_claims_nothing(gate, ledger, settings):
+    settings.VERIFICATION_ENABLED = False
+    assert settle(authorized()).state == State.AUTHORIZED
+    assert ledger.executed == []
+
+
+def test_an_effect_inside_a_transaction_is_refused(gate, ledger):
+    with pytest.raises(running.InsideTransaction), transaction.atomic():
+        running.outside_transaction()
+
+
+def _begun(contract):
+    job = Job.objects.get(subject_id=str(contract.pk))
+    _, lease = jobs.claim(job.pk)
+    execution = running.executions.adopt(contract_id=contract.pk, lease=lease, now=timezone.now())
+    attempt = running.Attempt.of(execution, lease)
+    assert running.begin(attempt)
+    return running.Attempt.of(Execution.objects.get(pk=execution.pk), lease)
+
+
+def _lose_the_worker_after_the_effect(contract, ledger):
+    attempt = _begun(contract)
+    running._keep_the_way_back(attempt)
+    running._execute(attempt)
+
+
+def _lose_the_worker_before_the_effect(contract):
+    _begun(contract)
