@@ -259,9 +259,19 @@ class Endpoint(APIView):
         order: Sequence[str] = ("-created_at", "-id"),
     ) -> Response:
         """One page of rows in a stable order. `order` are columns that are never null, the last one unique."""
+        return self.page_of(rows, lambda items: [show(row) for row in items], order=order)
+
+    def page_of(
+        self,
+        rows: QuerySet[M],
+        show_all: Callable[[list[M]], list[Any]],
+        *,
+        order: Sequence[str] = ("-created_at", "-id"),
+    ) -> Response:
+        """The same, for rows that are shown together (because what is shown takes a query)."""
         found = pages.cut(rows, order=order, limit=self.query["limit"], cursor=self.query.get("cursor"))
         return self.answer(
-            [show(row) for row in found.items],
+            show_all(found.items),
             count=len(found.items),
             next=self._address(found.next),
             previous=self._address(found.previous),

@@ -47,6 +47,13 @@ WORDS = {
     503: ("Unavailable", "Switched off, held, or something it needs is away; `Retry-After` may say when."),
 }
 
+CSRF_TOKEN = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-CSRFToken",
+    "description": "The value of `csrf_token` in the answer to POST /api/governance/session or GET /api/governance/me.",
+}
+
 _WITH_BODY = {"post", "put", "patch", "delete"}
 
 
@@ -55,11 +62,45 @@ def add_problems(result: dict[str, Any], generator: Any, request: Any, public: b
     components = result.setdefault("components", {})
     components.setdefault("schemas", {})["Problem"] = PROBLEM
     components["responses"] = {name: _response(status, words) for status, (name, words) in WORDS.items()}
+    components.setdefault("securitySchemes", {})["csrfToken"] = CSRF_TOKEN
     for path, item in result["paths"].items():
         for method, operation in item.items():
             if isinstance(operation, dict) and "responses" in operation:
                 _refuse(operation, path=path, method=method)
+                _guard(operation, method=method)
+    components["schemas"] = _renamed(components["schemas"])
+    _tidy(result)
     return result
+
+
+def _name(name: str) -> str:
+    """A component as readers should know it: what our classes are called is our own affair."""
+    return name.replace("Shape", "").replace("RequestRequest", "Request")
+
+
+def _renamed(schemas: dict[str, Any]) -> dict[str, Any]:
+    renamed = {_name(name): schema for name, schema in schemas.items()}
+    if len(renamed) != len(schemas):
+        raise RuntimeError("two components of the API have one name")
+    return dict(sorted(renamed.items()))
+
+
+def _guard(operation: dict[str, Any], *, method: str) -> None:
+    """A session that changes something needs the token as well."""
+    if method in _WITH_BODY:
+        for scheme in operation.get("security", []):
+            if "cookieAuth" in scheme:
+                scheme["csrfToken"] = []
+
+
+def _tidy(node: Any) -> None:
+    """Take out what the generator notes for itself, and follow the components to their names."""
+    if isinstance(node, dict):
+        node.pop("x-spec-enum-id", None)
+        if isinstance(reference := node.get("$ref"), str):
+            node["$ref"] = _name(reference)
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _tidy(inner)
 
 
 def _response(status: int, words: str) -> dict[str, Any]:

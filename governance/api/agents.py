@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from knox.models import get_token_model
 from rest_framework import serializers as s
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -96,7 +95,7 @@ class RotateAgent(Endpoint):
         example={"overlap_minutes": 60},
     )
     def post(self, request: Request, id: UUID) -> Response:
-        """The old keys end after the overlap, at once without one."""
+        """The old keys end after the overlap (a day unless said otherwise, at once for 0)."""
         agent = self.find(Agent.objects.select_related("owner"), id=id)
         overlap = timedelta(minutes=self.body["overlap_minutes"])
         key = agents.rotate(agent_id=id, overlap=overlap, by=self.actor, now=self.now)
@@ -106,11 +105,18 @@ class RotateAgent(Endpoint):
 class RevokeAgent(Endpoint):
     """`/agents/{id}/revoke`"""
 
-    @operation("revoke_agent", "End an agent", tag=TAG, asks="agents.manage", answer=shapes.AgentShape)
+    @operation(
+        "revoke_agent",
+        "End an agent",
+        tag=TAG,
+        asks="agents.manage",
+        body=shapes.CancelRequest,
+        answer=shapes.AgentShape,
+    )
     def post(self, request: Request, id: UUID) -> Response:
         """Its keys stop working with this answer."""
         self.find(Agent.objects.all(), id=id)
-        agents.revoke(agent_id=id, by=self.actor, now=self.now)
+        agents.revoke(agent_id=id, reason=self.body["reason"], by=self.actor, now=self.now)
         return self.answer(shapes.agent(Agent.objects.select_related("owner").get(pk=id)))
 
 
@@ -125,5 +131,6 @@ def _owner(username: str | None, caller: Any) -> Any:
 
 
 def _keys(agent: Agent) -> list[dict[str, Any]]:
-    keys = get_token_model().objects.filter(user_id=agent.user_id).order_by("created")
-    return [{"prefix": key.token_key, "created_at": key.created, "expires_at": key.expiry} for key in keys]
+    names = ("created_at", "expires_at", "last_used_at", "revoked_at")
+    keys = agent.keys.order_by("created_at")
+    return [{"prefix": key.token_key, **{name: getattr(key, name) for name in names}} for key in keys]

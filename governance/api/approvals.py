@@ -96,7 +96,7 @@ class Decide(Endpoint):
     )
     def post(self, request: Request, id: UUID) -> Response:
         """The approval that completes the quorum authorizes the contract."""
-        approvals.decide(
+        decided = approvals.decide(
             request_id=id,
             by=self.actor,
             user=request.user,
@@ -106,7 +106,7 @@ class Decide(Endpoint):
             edits=self.body["edits"],
             now=self.now,
         )
-        return self.answer(detail(_whole().get(pk=id)))
+        return self.answer(detail(_whole().get(pk=decided.pk)))
 
 
 class Withdraw(Endpoint):
@@ -147,9 +147,8 @@ class DecideMany(Endpoint):
     )
     def post(self, request: Request) -> Response:
         """The answer is 200 even when some were refused; look at each."""
-        results = approvals.decide_many(
-            decisions=self.body["decisions"], by=self.actor, user=request.user, now=self.now
-        )
+        items = [{**each, "request_id": each["approval_id"]} for each in self.body["decisions"]]
+        results = approvals.decide_many(items=items, by=self.actor, user=request.user, now=self.now)
         found = [_result(each) for each in results]
         return self.answer(found, count=len(found), next=None, previous=None)
 
@@ -157,7 +156,12 @@ class DecideMany(Endpoint):
 def detail(row: ApprovalRequest) -> dict[str, Any]:
     """The members of ApprovalDetail."""
     slots = [
-        {"group": slot.group, "filled": slot.person is not None, "person": slot.label or None}
+        {
+            "group": slot.group,
+            "filled": slot.person is not None,
+            "person": _label(slot.person),
+            "decided_at": slot.decided_at,
+        }
         for slot in approvals.slots(row)
     ]
     return shapes.approval_detail(row, slots)
@@ -167,11 +171,15 @@ def _whole() -> QuerySet[ApprovalRequest]:
     return ApprovalRequest.objects.select_related("contract", "revision").prefetch_related("decisions")
 
 
-def _result(result: Any) -> dict[str, Any]:
+def _label(person: Any) -> str | None:
+    return None if person is None else person.get_full_name() or person.get_username()
+
+
+def _result(result: approvals.Result) -> dict[str, Any]:
     return {
         "approval_id": result.request_id,
-        "ok": result.ok,
-        "state": result.state,
-        "code": result.code,
-        "detail": result.detail,
+        "ok": result.refused is None,
+        "state": result.request.state if result.request else None,
+        "code": result.refused.code if result.refused else None,
+        "detail": result.refused.detail if result.refused else None,
     }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
+from governance import agents
 from governance.models import Agent
-
-REALM = "grace"
 
 
 class AgentAuthentication(TokenAuthentication):
@@ -29,6 +29,7 @@ class AgentAuthentication(TokenAuthentication):
         agent = Agent.objects.select_related("owner").filter(user_id=user.pk).first()
         if agent is None or agent.state != Agent.State.ACTIVE or not agent.owner.is_active:
             raise _refused()
+        agents.used(key.digest, now=timezone.now())
         return user, key
 
     def authenticate_header(self, request: Any) -> str:

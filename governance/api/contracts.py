@@ -13,7 +13,6 @@ from rest_framework.response import Response
 
 from auditlog import entries
 from auditlog.api.endpoint import Endpoint, PageQuery, Query, operation
-from auditlog.refusals import FieldError, Kind, Refused
 from governance import proposals
 from governance.api import events, shapes, waiting
 from governance.models import ApprovalRequest
@@ -37,13 +36,6 @@ EXAMPLE = {
     "justification": "The queue grows faster than two workers can empty it.",
     "confidence": 0.9,
 }
-
-
-class BadIdempotencyKey(Refused):
-    """The header is empty or too long."""
-
-    code = "bad_idempotency_key"
-    kind = Kind.MALFORMED
 
 
 class WaitQuery(Query):
@@ -125,14 +117,15 @@ class Contracts(Endpoint):
     )
     def post(self, request: Request) -> Response:
         """Submit it; what is wrong in it is named by pointer."""
+        dry_run = _dry_run(self.body)
         proposal = proposals.Proposal.from_body(self.body)
         submitted = proposals.submit(
             proposal=proposal,
             by=self.actor,
             user=request.user,
-            idempotency_key=_key(request),
+            idempotency_key=request.headers.get("Idempotency-Key"),
             now=self.now,
-            dry_run=proposal.dry_run,
+            dry_run=dry_run,
         )
         if submitted.contract is not None and self.query["wait"]:
             waiting.until_settled(submitted.contract.pk, seconds=self.query["wait"])
@@ -230,17 +223,15 @@ class ReviseContract(Endpoint):
         asks="contracts.propose",
         body=shapes.RevisionRequest,
         raw_body=True,
-        answer=shapes.Submitted,
+        answer=shapes.ContractDetail,
         status=201,
         example={"parameters": {"path": "service.json", "merge": {"workers": 3}}},
     )
     def post(self, request: Request, id: UUID) -> Response:
         """A new revision, with a tier and a request for approval of its own."""
         self.find(Contract.objects.all(), id=id)
-        submitted = proposals.revise(
-            contract_id=id, revision=self.body, by=self.actor, user=request.user, now=self.now
-        )
-        return self.answer(submitted_shape(submitted, None), status=201)
+        proposals.revise(contract_id=id, revision=self.body, by=self.actor, user=request.user, now=self.now)
+        return self.answer(detail(Contract.objects.get(pk=id)), status=201)
 
 
 class ContractEvents(Endpoint):
@@ -310,9 +301,10 @@ def submitted_shape(submitted: Any, proposal: Any) -> dict[str, Any]:
     }
 
 
-def _key(request: Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 0 < len(key) <= 200:
-        detail = "Idempotency-Key holds 1 to 200 characters."
-        raise BadIdempotencyKey(detail, errors=[FieldError("", BadIdempotencyKey.code, detail)])
-    return key
+
+def _dry_run(body: dict[str, Any]) -> bool:
+    """Take `dry_run` out of the body: how to ask, not what is asked."""
+    asked = body.pop("dry_run", False)
+    if not isinstance(asked, bool):
+        raise s.ValidationError({"dry_run": s.ErrorDetail("A boolean is expected.", code="wrong_type")})
+    return asked

@@ -176,6 +176,7 @@ class SlotShape(Shape):
     group = s.CharField()
     filled = s.BooleanField()
     person = s.CharField(allow_null=True)
+    decided_at = s.DateTimeField(allow_null=True)
 
 
 class DecisionShape(Shape):
@@ -200,6 +201,7 @@ class ApprovalDetail(ApprovalShape):
     not_before = s.DateTimeField(allow_null=True)
     preview = JsonObject(help_text="What the action would do, from the executor's dry run: kind, body, summary.")
     observation = ForeignJson(help_text="The target as it was when this was asked.")
+    drift = JsonObject(help_text="What changed in the world since the request before this one; empty for a first one.")
     fingerprint = s.CharField()
     risk = JsonObject(help_text="Risk factors.")
     document = JsonObject(help_text="What the digest covers: SHA-256 over its RFC 8785 form.")
@@ -328,7 +330,9 @@ class KeyShape(Shape):
 
     prefix = s.CharField()
     created_at = s.DateTimeField()
-    expires_at = s.DateTimeField(allow_null=True)
+    expires_at = s.DateTimeField()
+    last_used_at = s.DateTimeField(allow_null=True, help_text="To the minute.")
+    revoked_at = s.DateTimeField(allow_null=True)
 
 
 class AgentDetail(AgentShape):
@@ -346,7 +350,7 @@ class AgentWithKey(AgentShape):
 class AgentRequest(Strict):
     """A new agent. The owner is the caller unless somebody else is named."""
 
-    name = s.RegexField(r"^[a-z0-9][a-z0-9_-]{0,99}$")
+    name = s.CharField(max_length=100, help_text="Small letters, digits and hyphens.")
     owner = s.CharField(required=False, allow_null=True, default=None, max_length=150, help_text="A username.")
     allowed_action_types = s.ListField(child=s.CharField(max_length=100), required=False, default=list)
 
@@ -354,7 +358,7 @@ class AgentRequest(Strict):
 class RotateRequest(Strict):
     """A new key; the old ones end after the overlap."""
 
-    overlap_minutes = s.IntegerField(required=False, default=0, min_value=0, max_value=60 * 24 * 30)
+    overlap_minutes = s.IntegerField(required=False, default=24 * 60, min_value=0, max_value=60 * 24 * 30)
 
 
 class WebhookShape(Shape):
@@ -431,6 +435,7 @@ def approval_detail(row: ApprovalRequest, slots: list[dict[str, Any]]) -> dict[s
         "not_before": revision.not_before,
         "preview": row.preview,
         "observation": row.observation,
+        "drift": row.drift,
         "fingerprint": row.fingerprint,
         "risk": row.risk,
         "document": json.loads(row.document),
