@@ -24,11 +24,12 @@ from verification.executors.base import (
     SnapshotWriter,
     Status,
 )
+from verification.executors.command_run.executor import CommandRun
 from verification.executors.config_update.executor import ConfigUpdate
 
 ENTRY_POINT_GROUP = "grace.executors"
 
-_OWN: tuple[type[Executor], ...] = (ConfigUpdate,)
+_OWN: tuple[type[Executor], ...] = (CommandRun, ConfigUpdate)
 
 _registry: dict[str, Executor] = {}
 _lock = RLock()
