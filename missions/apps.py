@@ -8,14 +8,12 @@ class MissionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the runners, the subscribers and the gate."""
-        from importlib.util import find_spec
-
-        if find_spec("governance.approvals") is None:  # Temporary, until the door exists.
-            return
+        """Register the runners, the subscribers, the gate, and what a proposal's mission has to be."""
+        from governance import proposals
         from verification import gates
 
-        from . import reactions, tasks  # noqa: F401  (each registers by being imported)
+        from . import missions, reactions, tasks  # noqa: F401  (each registers by being imported)
         from .gate import MissionGate
 
         gates.register(MissionGate())
+        proposals.checked_by(lambda proposal: missions.check_mission(proposal.mission_id))

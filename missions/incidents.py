@@ -35,6 +35,7 @@ PLAN_JOB = "incident.plan"
 
 State = Incident.State
 
+
 class UnknownMission(Refused):
     """The report names a mission that does not exist."""
 
@@ -85,7 +86,9 @@ def _incident_of(
     report: ErrorReport, mission: Mission | None, *, by: Actor, user: AbstractBaseUser | None, now: datetime
 ) -> tuple[Incident, bool]:
     """The incident this error belongs to, locked and counted, and whether it is new."""
-    if mission is not None and (serving := Incident.objects.filter(mission=mission).order_by("created_at").first()):
+    if mission is not None and (
+        serving := Incident.objects.filter(mission=mission).order_by("created_at").first()
+    ):
         _seen_again(serving, now, counted=serving.fingerprint == report.fingerprint)
         return serving, False
     for _ in range(3):
@@ -181,7 +184,9 @@ def plan(*, incident_id: UUID, now: datetime) -> Incident:
             if choice is None:
                 return escalate(incident, reason=f"No playbook cures {found.error_pattern}.", now=now)
             if incident.mission_id is None:
-                return escalate(incident, reason="Missions are not tracked here, so nothing can be planned.", now=now)
+                return escalate(
+                    incident, reason="Missions are not tracked here, so nothing can be planned.", now=now
+                )
             return _plan(incident, found, choice, now=now)
 
 
@@ -207,7 +212,9 @@ def _plan(incident: Incident, found: Classification, choice: Choice, *, now: dat
     try:
         template = playbooks.template_of(playbook)
         steps = template.fill(template.known(incident.context))
-        playbooks.lay(mission, playbook, steps, user=None, incident=incident, minimum_tier=minimum_tier, now=now)
+        playbooks.lay(
+            mission, playbook, steps, user=None, incident=incident, minimum_tier=minimum_tier, now=now
+        )
     except (InvalidPlaybook, InvalidVariables, missions.NotNow) as refused:
         return escalate(incident, reason=f"{playbook} cannot be run: {refused.detail}", now=now)
     incident.state, incident.playbook = State.PLANNED, playbook.name
@@ -281,7 +288,11 @@ def _concluded(incident: Incident, mission: Mission, *, now: datetime) -> Incide
         step
         for step in steps
         if step.problem
-        or (step.contract and step.contract.settled_at and step.contract.state in SETTLED - {ContractState.VERIFIED})
+        or (
+            step.contract
+            and step.contract.settled_at
+            and step.contract.state in SETTLED - {ContractState.VERIFIED}
+        )
     ]
     if cured or mission.state == Mission.State.COMPLETED:
         return _resolve(incident, now=now)

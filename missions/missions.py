@@ -163,7 +163,9 @@ def activate(mission: Mission, *, by: Actor, now: datetime) -> Mission:
     return mission
 
 
-def attach(*, mission_id: UUID, contract_id: UUID, by: Actor, now: datetime, step_id: UUID | None = None) -> Step:
+def attach(
+    *, mission_id: UUID, contract_id: UUID, by: Actor, now: datetime, step_id: UUID | None = None
+) -> Step:
     """Give a contract its place in a mission: that of `step_id`, of the step that proposed it, or the next one.
 
     Attaching twice answers the same step. Raises NotFound, NotNow when the mission has ended, InAnotherMission.
@@ -230,7 +232,9 @@ def progress(*, mission_id: UUID) -> Progress:
 
 def progress_of(mission_ids: Iterable[UUID]) -> dict[UUID, Progress]:
     """How far each of these missions has come, in two queries however many; unknown ids are left out."""
-    scores = dict(Mission.objects.filter(pk__in=list(mission_ids)).order_by().values_list("pk", "health_score"))
+    scores = dict(
+        Mission.objects.filter(pk__in=list(mission_ids)).order_by().values_list("pk", "health_score")
+    )
     rows = Step.objects.filter(mission_id__in=list(scores)).order_by().values("mission_id")
     counted = {
         row["mission_id"]: (row["planned"], row["completed"], row["failed"], row["rolled_back"])
@@ -288,14 +292,17 @@ def complete(*, mission_id: UUID, by: Actor, now: datetime, reason: str = "") ->
             raise NotNow(f"The mission is {mission.state} already.")
         if unsettled := list(mission.steps.filter(UNSETTLED).select_related("contract")):
             raise Unsettled(
-                f"{len(unsettled)} of the mission's steps are not settled.", errors=[_named(step) for step in unsettled]
+                f"{len(unsettled)} of the mission's steps are not settled.",
+                errors=[_named(step) for step in unsettled],
             )
         return end(mission, State.COMPLETED, reason=reason, by=by, now=now)
 
 
 def _named(step: Step) -> FieldError:
     where = f"contract {step.contract_id} is {step.contract.state}" if step.contract else "it is only planned"
-    return FieldError(f"/steps/{step.position}", "unsettled", f"Step {step.position} ({step.title}): {where}.")
+    return FieldError(
+        f"/steps/{step.position}", "unsettled", f"Step {step.position} ({step.title}): {where}."
+    )
 
 
 def abandon(
@@ -308,15 +315,15 @@ def abandon(
             raise NotNow(f"The mission is {mission.state} already.")
         end(mission, State.CANCELLED, reason=reason, by=by, now=now)
         for step in mission.steps.filter(contract__state__in=NOT_STARTED):
-            _cancel(step, reason=reason, by=by, user=user, now=now)
+            _cancel(step, reason=reason, by=by, now=now)
         return mission
 
 
-def _cancel(step: Step, *, reason: str, by: Actor, user: AbstractBaseUser | None, now: datetime) -> None:
+def _cancel(step: Step, *, reason: str, by: Actor, now: datetime) -> None:
+    """Who may give a mission up may take back what waits in it, whoever asked for it; `user` None says so."""
+    why = f"Its mission was abandoned. {reason}".strip()
     try:
-        proposals.cancel(
-            contract_id=step.contract_id, by=by, user=user, reason=f"Its mission was abandoned. {reason}".strip(), now=now
-        )
+        proposals.cancel(contract_id=step.contract_id, by=by, user=None, reason=why, now=now)
     except Refused as refused:
         if refused.kind is not Kind.CONFLICT:
             raise
@@ -337,7 +344,9 @@ def follow(*, contract_id: UUID, by: Actor, now: datetime) -> Step | None:
 def count(*, step: Step, mission: Mission, by: Actor, now: datetime) -> Step:
     """Count a step's outcome once, say so, and settle or carry on the mission (which is locked)."""
     contract = step.contract
-    reached = contract.state if contract is not None and contract.settled_at else "refused" if step.problem else ""
+    reached = (
+        contract.state if contract is not None and contract.settled_at else "refused" if step.problem else ""
+    )
     if reached == step.reached:
         return step
     step.reached = reached
@@ -460,5 +469,11 @@ def _record(
     outcome: str = "success",
 ) -> UUID:
     return log.append(
-        fact, actor=by, subject=subject_of(mission), data=data, outcome=outcome, mission_id=mission.pk, now=now
+        fact,
+        actor=by,
+        subject=subject_of(mission),
+        data=data,
+        outcome=outcome,
+        mission_id=mission.pk,
+        now=now,
     )

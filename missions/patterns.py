@@ -84,7 +84,12 @@ PATTERNS: tuple[Pattern, ...] = (
         Decimal("0.9"),
         "tier_1",
         "elevated_errors",
-        _says(r"database (table )?is locked", r"\bSQLITE_BUSY\b", r"lock wait timeout", r"lock file .{0,80}exists"),
+        _says(
+            r"database (table )?is locked",
+            r"\bSQLITE_BUSY\b",
+            r"lock wait timeout",
+            r"lock file .{0,80}exists",
+        ),
         (
             ("a lock left behind by a process that has ended", ("stale", "lock file", "pid", ".lock")),
             ("a transaction that stays open too long", ("timeout", "wait", "transaction")),
@@ -96,7 +101,12 @@ PATTERNS: tuple[Pattern, ...] = (
         Decimal("0.85"),
         "tier_1",
         "elevated_errors",
-        _says(r"validation ?error", r"\bout of range\b", r"invalid (value|configuration|config|setting)", r"schema"),
+        _says(
+            r"validation ?error",
+            r"\bout of range\b",
+            r"invalid (value|configuration|config|setting)",
+            r"schema",
+        ),
         (
             ("a setting was changed to a value the program refuses", ("config", "setting", "out of range")),
             ("a caller sends data of another version", ("schema", "version", "field")),
@@ -161,7 +171,10 @@ PATTERNS: tuple[Pattern, ...] = (
         ),
         (
             ("a service this one needs is not running", ("refused", "unavailable", "down")),
-            ("the network or name resolution between them is broken", ("route", "name", "unreachable", "dns")),
+            (
+                "the network or name resolution between them is broken",
+                ("route", "name", "unreachable", "dns"),
+            ),
         ),
     ),
 )

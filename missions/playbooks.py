@@ -70,7 +70,10 @@ def publish(
     with log.recording():
         versions = Playbook.objects.select_for_update().filter(name=name)
         current = versions.filter(is_active=True).first()
-        if current is not None and (current.digest, current.error_pattern) == (template.digest, error_pattern):
+        if current is not None and (current.digest, current.error_pattern) == (
+            template.digest,
+            error_pattern,
+        ):
             return current
         newest = versions.order_by("-version").values_list("version", flat=True).first() or 0
         versions.update(is_active=False)
@@ -101,7 +104,9 @@ def active(name: str) -> Playbook:
 
 def best_for(error_pattern: str) -> Choice | None:
     """Of the playbooks for a pattern, the one whose record has the best lower bound; the oldest among equals."""
-    candidates = list(Playbook.objects.filter(error_pattern=error_pattern, is_active=True).order_by("created_at", "name"))
+    candidates = list(
+        Playbook.objects.filter(error_pattern=error_pattern, is_active=True).order_by("created_at", "name")
+    )
     if not candidates:
         return None
     record = learning.stats(group_by=("playbook",), where=Q(error_pattern=error_pattern))
@@ -220,6 +225,12 @@ def propose(*, step: Step, now: datetime) -> None:
     missions.attach(mission_id=step.mission_id, contract_id=contract_id, step_id=step.pk, by=by, now=now)
 
 
+def give_up(*, mission_id: UUID, reason: str, now: datetime) -> None:
+    """The steps that are next could not be proposed for good: that is their outcome."""
+    for step in missions.ready(Mission.objects.get(pk=mission_id)):
+        missions.refuse_step(step_id=step.pk, problem=reason, by=SYSTEM, now=now)
+
+
 def _proposed(step: Step) -> UUID | None:
     """The contract of a step whose proposer was interrupted before it could attach it."""
     found = Contract.objects.filter(mission_id=step.mission_id, idempotency_key=step.key)
@@ -232,7 +243,6 @@ def _submit(step: Step, *, user: User | None, by: Actor, now: datetime) -> UUID:
         by=by,
         user=user,
         idempotency_key=step.key,
-        minimum_tier=step.minimum_tier,
         now=now,
     )
     assert submitted.contract is not None
@@ -251,6 +261,7 @@ def _proposal(step: Step, *, now: datetime) -> Proposal:
         incident_id=step.incident_id,
         playbook=plan["playbook"],
         error_pattern=plan["error_pattern"],
+        minimum_tier=step.minimum_tier,
     )
 
 

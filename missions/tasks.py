@@ -21,21 +21,30 @@ from . import incidents, missions, playbooks, summaries
 def plan_incident(job: Job, lease: Lease) -> None:
     """Judge an incident and plan its cure; when that fails for good, people must take it on."""
     incident_id = UUID(job.subject_id)
-    try:
-        with _because(job):
+    with _because(job):
+        try:
             incidents.plan(incident_id=incident_id, now=lease.now())
-    except Exception as error:
-        if job.attempts - job.losses >= job.max_attempts:
-            reason = f"Planning failed with {type(error).__name__}."
-            incidents.give_up(incident_id=incident_id, reason=reason, now=lease.now())
-        raise
+        except Exception as error:
+            if _was_last(job):
+                reason = f"Planning failed with {type(error).__name__}."
+                incidents.give_up(incident_id=incident_id, reason=reason, now=lease.now())
+            raise
 
 
 @jobs.runner(missions.ADVANCE_JOB)
 def advance_mission(job: Job, lease: Lease) -> dict[str, Any]:
-    """Propose the planned steps of a mission that are next."""
+    """Propose the planned steps of a mission that are next; when that fails for good, they failed."""
+    mission_id = UUID(job.subject_id)
     with _because(job):
-        return {"proposed": playbooks.advance(mission_id=UUID(job.subject_id), now=lease.now())}
+        try:
+            return {"proposed": playbooks.advance(mission_id=mission_id, now=lease.now())}
+        except jobs.RunAgain:
+            raise
+        except Exception as error:
+            if _was_last(job):
+                reason = f"Proposing failed with {type(error).__name__}."
+                playbooks.give_up(mission_id=mission_id, reason=reason, now=lease.now())
+            raise
 
 
 @jobs.runner(summaries.JOB, visible=True)
@@ -49,6 +58,10 @@ def aggregate_period(job: Job, lease: Lease) -> dict[str, Any]:
 def aggregate(**_: object) -> None:
     """Owe the next count of contracts and approvals."""
     summaries.owe(now=timezone.now())
+
+
+def _was_last(job: Job) -> bool:
+    return job.attempts - job.losses >= job.max_attempts
 
 
 def _because(job: Job) -> Any:

@@ -35,7 +35,11 @@ _DOCUMENT = Schema(
                     "type": "object",
                     "required": ["schema"],
                     "additionalProperties": False,
-                    "properties": {"schema": {"type": "object"}, "default": {}, "description": {"type": "string"}},
+                    "properties": {
+                        "schema": {"type": "object"},
+                        "default": {},
+                        "description": {"type": "string"},
+                    },
                 },
             },
             "steps": {

@@ -94,7 +94,12 @@ def settled(db: None, now: datetime) -> Callable[..., Contract]:
 def test_it_counts_what_was_tried_in_one_query(
     settled: Callable[..., Contract], django_assert_num_queries: Any
 ) -> None:
-    for state, stated in [("verified", "0.9"), ("verified", "0.95"), ("rolled_back", "0.9"), ("failed", None)]:
+    for state, stated in [
+        ("verified", "0.9"),
+        ("verified", "0.95"),
+        ("rolled_back", "0.9"),
+        ("failed", None),
+    ]:
         settled(state=state, stated_confidence=stated and Decimal(stated), playbook="p")
     settled(state="denied", playbook="p")
     settled(state="rejected", playbook="p")
@@ -119,10 +124,14 @@ def test_it_groups_by_every_dimension(settled: Callable[..., Contract]) -> None:
     assert [stat.runs for stat in learning.stats(group_by=["error_pattern"])] == [3]
 
 
-def test_it_leaves_out_what_is_older_or_not_asked_for(settled: Callable[..., Contract], now: datetime) -> None:
+def test_it_leaves_out_what_is_older_or_not_asked_for(
+    settled: Callable[..., Contract], now: datetime
+) -> None:
     settled(settled_at=now - timedelta(days=2))
     settled(playbook="p")
-    assert [stat.runs for stat in learning.stats(group_by=["action_type"], since=now - timedelta(days=1))] == [1]
+    assert [
+        stat.runs for stat in learning.stats(group_by=["action_type"], since=now - timedelta(days=1))
+    ] == [1]
     assert [stat.runs for stat in learning.stats(group_by=["action_type"], where=Q(playbook="p"))] == [1]
 
 

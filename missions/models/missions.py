@@ -77,9 +77,7 @@ class Step(models.Model):
     mission = models.ForeignKey(Mission, on_delete=models.PROTECT, related_name="steps")
     position = models.PositiveIntegerField()
     title = models.CharField(max_length=200, blank=True)
-    contract = models.ForeignKey(
-        Contract, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
+    contract = models.ForeignKey(Contract, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     run = models.UUIDField(null=True, blank=True)
     incident = models.ForeignKey(
         "missions.Incident", null=True, blank=True, on_delete=models.PROTECT, related_name="steps"
