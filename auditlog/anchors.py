@@ -53,7 +53,7 @@ def publish(head: Head, note: str, signed_at: datetime) -> None:
     for name in getattr(settings, "LOG_ANCHORS", DEFAULT):
         try:
             _places[name](anchor)
-        except Exception:  # noqa: BLE001 - an anchor may fail in any way; the others must still be told
+        except Exception:
             logger.exception("anchor_failed", anchor=name, size=head.size)
 
 
@@ -67,7 +67,12 @@ def to_file(anchor: Anchor) -> None:
     """Append one JSON line, and wait until it is on the disk."""
     path().parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(
-        {"signed_at": anchor.signed_at, "size": anchor.head.size, "root": anchor.head.root.hex(), "note": anchor.note}
+        {
+            "signed_at": anchor.signed_at,
+            "size": anchor.head.size,
+            "root": anchor.head.root.hex(),
+            "note": anchor.note,
+        }
     )
     with path().open("a") as file:
         file.write(line + "\n")

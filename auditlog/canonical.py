@@ -138,7 +138,9 @@ def _foreign_object(value: Mapping[Any, object], pointer: str, depth: int) -> li
     if not all(isinstance(name, str) for name in value):
         raise NotCanonical(pointer, "member names must be text")
     parts = ["{"]
-    for position, name in enumerate(sorted(value, key=lambda each: each.encode("utf-16-be", "surrogatepass"))):
+    for position, name in enumerate(
+        sorted(value, key=lambda each: each.encode("utf-16-be", "surrogatepass"))
+    ):
         at = f"{pointer}/{escape(name)}"
         key = json.dumps(_text(name, at), ensure_ascii=False)
         parts += [",", key, ":", *_foreign(value[name], at, depth + 1)][0 if position else 1 :]
@@ -156,7 +158,9 @@ def _number(value: float, pointer: str) -> str:
     whole, _, fraction = mantissa.partition(".")
     fraction = "" if fraction == "0" else fraction
     digits = (whole + fraction).lstrip("0")
-    point = len(whole) + int(exponent_text or 0) - (len(whole + fraction) - len((whole + fraction).lstrip("0")))
+    point = (
+        len(whole) + int(exponent_text or 0) - (len(whole + fraction) - len((whole + fraction).lstrip("0")))
+    )
     digits = digits.rstrip("0")
     return sign + _placed(digits, point)
 

@@ -182,7 +182,7 @@ class JobEndedData(JobData):
 
 
 class CheckpointData(TypedDict):
-    """A signed checkpoint; `root` is base64."""
+    """A signed checkpoint; `root` is hex."""
 
     size: int
     root: str

@@ -85,7 +85,9 @@ def _run(
     report = Report(level, from_index=start.size, frontier=start)
     verifier = signer.verifier()
     signed = Checkpoint.objects.order_by("pk")
-    witnesses = _Witnesses.gather(signed if every else signed.filter(size__gte=start.size), verifier, every=every)
+    witnesses = _Witnesses.gather(
+        signed if every else signed.filter(size__gte=start.size), verifier, every=every
+    )
     report.checkpoints = witnesses.checkpoint_count
     remembered = signer.memory()
     head = tree.head()
@@ -125,7 +127,9 @@ class _Witnesses:
             gathered._add(row, verifier, previous)
             previous = row
         if gathered.checkpoint_count and verifier is None:
-            gathered.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
+            gathered.found.append(
+                Found("key_missing", "signer", "Checkpoints were signed, but the key is gone.")
+            )
         if verifier is not None:
             gathered._add_anchors(verifier, every=every)
         return gathered
@@ -153,7 +157,9 @@ class _Witnesses:
         for number, head in anchors.read(verifier) if every else [last] if last else []:
             name = f"anchor line {number}" if number else "the last anchor line"
             if head is None:
-                self.found.append(Found("anchor_invalid", name, f"{name} carries no good signature of this log."))
+                self.found.append(
+                    Found("anchor_invalid", name, f"{name} carries no good signature of this log.")
+                )
             else:
                 self.heads[head.size, head.root] = ("anchors", name)
 
@@ -174,7 +180,13 @@ def _counts(report: Report) -> list[Found]:
             Found("entry_count", "log", f"{entries} entries, but {leaves} leaves and {pending} pending.")
         ]
     if leaves != size or end != size:
-        found.append(Found("leaf_count", "log", f"The tree is {size - leaves} larger than its leaves are many; they end {size - end} before its end."))
+        found.append(
+            Found(
+                "leaf_count",
+                "log",
+                f"The tree is {size - leaves} larger than its leaves are many; they end {size - end} before its end.",
+            )
+        )
     return found
 
 
@@ -184,7 +196,9 @@ def _unplaced() -> list[Found]:
     lost = Entry.objects.filter(~Exists(Leaf.objects.filter(entry_id=here)))
     lost = lost.filter(~Exists(Pending.objects.filter(entry_id=here)))
     found = [
-        Found("entry_unplaced", f"entry {row.pk}", f"Entry {row.pk} ({row.fact}) is neither a leaf nor pending.")
+        Found(
+            "entry_unplaced", f"entry {row.pk}", f"Entry {row.pk} ({row.fact}) is neither a leaf nor pending."
+        )
         for row in lost.order_by("pk")[:NAMED_AT_MOST]
     ]
     ghosts = Pending.objects.filter(~Exists(Entry.objects.filter(pk=OuterRef("entry_id"))))
@@ -200,7 +214,9 @@ def _stalled(now: datetime) -> list[Found]:
     limit = _minutes("LOG_STALE_MINUTES", 60)
     if oldest is None or now - oldest <= limit:
         return []
-    return [Found("sequencer_stalled", "sequencer", f"An entry waits for its place since {oldest.isoformat()}.")]
+    return [
+        Found("sequencer_stalled", "sequencer", f"An entry waits for its place since {oldest.isoformat()}.")
+    ]
 
 
 def _late(now: datetime) -> list[Found]:
@@ -209,7 +225,9 @@ def _late(now: datetime) -> list[Found]:
     if last is None or now - last.signed_at <= _minutes("LOG_STALE_MINUTES", 60) or findings.stop_signing():
         return []
     return [
-        Found("checkpoint_stale", "signer", f"The last checkpoint was signed at {last.signed_at.isoformat()}.")
+        Found(
+            "checkpoint_stale", "signer", f"The last checkpoint was signed at {last.signed_at.isoformat()}."
+        )
     ]
 
 
@@ -336,7 +354,9 @@ class _Walk:
 
     def _times(self, index: int, sequenced_at: datetime, entry: dict[str, Any] | None) -> Iterator[Found]:
         if self._sequenced_at is not None and sequenced_at < self._sequenced_at:
-            yield Found("time_reversed", f"leaf {index}", f"Leaf {index} was placed before the leaf before it.")
+            yield Found(
+                "time_reversed", f"leaf {index}", f"Leaf {index} was placed before the leaf before it."
+            )
         self._sequenced_at = sequenced_at
         if entry is None:
             return
@@ -371,7 +391,11 @@ def _projections(index: int, entry: dict[str, Any]) -> Iterator[Found]:
         yield Found("entry_unreadable", subject, f"Entry {entry['id']} (leaf {index}) cannot be parsed.")
         return
     stored = {
-        name: canonical.stamp(value) if name == "recorded_at" else str(value) if isinstance(value, UUID) else value
+        name: canonical.stamp(value)
+        if name == "recorded_at"
+        else str(value)
+        if isinstance(value, UUID)
+        else value
         for name, value in entry.items()
     }
     if wrong := sorted(name for name, value in said.items() if stored[name] != value):
@@ -408,7 +432,9 @@ def _tiles(first: int, end: int, rows: dict[int, tuple[int, UUID, bytes, datetim
     known = _leaves(first // width * width, first) | rows
     for number in numbers:
         within = range(number * width, (number + 1) * width)
-        yield from _tile(0, number, stored.get(number), [known[at][2] if at in known else b"" for at in within])
+        yield from _tile(
+            0, number, stored.get(number), [known[at][2] if at in known else b"" for at in within]
+        )
         yield from _upper_tiles(number)
 
 
@@ -420,7 +446,9 @@ def _upper_tiles(number: int) -> Iterator[Found]:
         within = ((number - 1) * merkle.TILE_WIDTH, number * merkle.TILE_WIDTH - 1)
         below = Tile.objects.filter(level=level - 1, number__range=within).order_by("number")
         expected = [bytes(root) for root in below.values_list("root", flat=True)]
-        yield from _tile(level, number - 1, Tile.objects.filter(level=level, number=number - 1).first(), expected)
+        yield from _tile(
+            level, number - 1, Tile.objects.filter(level=level, number=number - 1).first(), expected
+        )
         level += 1
 
 
@@ -462,7 +490,9 @@ def _side_tables() -> list[Found]:
     for rows in _chunks(Disclosure.objects.order_by("pk")):
         documents = {
             pk: json.loads(bytes(raw))
-            for pk, raw in Entry.objects.filter(pk__in={row.entry_id for row in rows}).values_list("pk", "bytes")
+            for pk, raw in Entry.objects.filter(pk__in={row.entry_id for row in rows}).values_list(
+                "pk", "bytes"
+            )
         }
         for row in rows:
             committed = documents.get(row.entry_id, {}).get("commitments", [])
@@ -475,7 +505,9 @@ def _side_tables() -> list[Found]:
     for payload in Payload.objects.iterator(chunk_size=100):
         if sha256(bytes(payload.bytes)).hexdigest() != payload.pk:
             found.append(
-                Found("payload_edited", f"payload {payload.pk}", f"Payload {payload.pk} does not have its hash.")
+                Found(
+                    "payload_edited", f"payload {payload.pk}", f"Payload {payload.pk} does not have its hash."
+                )
             )
     return found
 

@@ -279,11 +279,13 @@ def _attempt(job: Job, lease: Lease) -> None:
         _finish(lease, state=JobState.QUEUED, due_in=again.after, attempts=F("attempts") - 1)
     except Cancelled:
         _finish(lease, state=JobState.CANCELLED, fact=JobFact.CANCELLED)
-    except Exception as error:  # noqa: BLE001 - whatever a runner raises is a failed attempt
+    except Exception as error:
         logger.warning("job_attempt_failed", attempt=job.attempts, exc_info=True)
         _failed(job, lease, error)
     else:
-        _finish(lease, state=JobState.COMPLETED, fact=JobFact.COMPLETED, result=result, progress=100, error="")
+        _finish(
+            lease, state=JobState.COMPLETED, fact=JobFact.COMPLETED, result=result, progress=100, error=""
+        )
 
 
 def _failed(job: Job, lease: Lease, error: Exception) -> None:
@@ -381,7 +383,9 @@ def retry(*, job_id: UUID, by: Actor, now: datetime) -> Job:
 def bring_forward(*, kind: str, subject_id: str, now: datetime) -> int:
     """What a queued job waited for has happened: make it due now. Returns how many jobs were waiting."""
     with log.recording():
-        waiting = Job.objects.filter(kind=kind, subject_id=str(subject_id), state=JobState.QUEUED, due_at__gt=now)
+        waiting = Job.objects.filter(
+            kind=kind, subject_id=str(subject_id), state=JobState.QUEUED, due_at__gt=now
+        )
         found = list(waiting.select_for_update())
         for job in found:
             job.due_at = job.sent_at = now
@@ -399,7 +403,9 @@ def sweep(now: datetime) -> int:
     stale = Q(sent_at=None) | Q(sent_at__lt=now - RESEND_AFTER)
     vanished = Q(state=JobState.RUNNING, lease_until__lt=now)
     found = list(Job.objects.filter((due & stale) | vanished).order_by("due_at")[:500])
-    sent = [job for job in found if publishing.send("auditlog.tasks.run_job", queue=job.queue, job_id=str(job.pk))]
+    sent = [
+        job for job in found if publishing.send("auditlog.tasks.run_job", queue=job.queue, job_id=str(job.pk))
+    ]
     Job.objects.filter(pk__in=[job.pk for job in sent]).update(sent_at=now)
     return len(sent)
 
@@ -452,7 +458,7 @@ class _Heartbeat:
                     self._lease.renew()
                 except LeaseLost:
                     return
-                except Exception:  # noqa: BLE001 - the next beat may find the database again
+                except Exception:
                     logger.warning("lease_not_renewed", job_id=str(self._lease.job_id), exc_info=True)
         finally:
             connections.close_all()

@@ -52,7 +52,6 @@ class _Draft:
             raise NotRecording(f"{self.entry.fact} was appended but never written")
 
 
-
 @contextmanager
 def recording(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
     """Open (or join) a transaction; entries appended inside are written together at the outermost exit.
@@ -222,5 +221,7 @@ def _write(using: str) -> None:
     sequencer.accept(queue, using=using)
     for draft in drafts:
         draft.written = True
-    metrics.on_commit(lambda: metrics.entries_total.inc(len(drafts)))
+    written = [draft.entry for draft in drafts]
+    metrics.on_commit(lambda: metrics.entries_total.inc(len(written)))
+    transaction.on_commit(lambda: observers.on_commit(written), using=using)
     transaction.on_commit(lambda: observers.on_commit([draft.entry for draft in drafts]), using=using)

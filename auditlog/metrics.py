@@ -27,7 +27,7 @@ def safely(record: Callable[[], object]) -> None:
     """Call `record`, and log rather than raise when it fails."""
     try:
         record()
-    except Exception:  # noqa: BLE001 - a failing metric never fails a verb
+    except Exception:
         logger.warning("metric_failed", exc_info=True)
 
 

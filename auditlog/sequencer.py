@@ -90,7 +90,12 @@ def _place(tree: Tree, queue: Sequence[Pending], *, using: str, now: datetime) -
     Leaf.objects.using(using).bulk_create(leaves)
     frontier.extend([bytes(each.leaf_hash) for each in queue])
     _complete_tiles(first, frontier.size, using=using)
-    tree.size, tree.root, tree.frontier, tree.sequenced_at = frontier.size, frontier.root(), frontier.pack(), at
+    tree.size, tree.root, tree.frontier, tree.sequenced_at = (
+        frontier.size,
+        frontier.root(),
+        frontier.pack(),
+        at,
+    )
     tree.save(using=using)
 
 
@@ -107,7 +112,12 @@ def _tile(level: int, number: int, using: str) -> Tile:
     start = number * merkle.TILE_WIDTH
     within = (start, start + merkle.TILE_WIDTH - 1)
     if level == 0:
-        found = Leaf.objects.using(using).filter(index__range=within).order_by("index").values_list("hash", flat=True)
+        found = (
+            Leaf.objects.using(using)
+            .filter(index__range=within)
+            .order_by("index")
+            .values_list("hash", flat=True)
+        )
     else:
         below = Tile.objects.using(using).filter(level=level - 1, number__range=within).order_by("number")
         found = below.values_list("root", flat=True)

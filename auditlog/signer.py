@@ -88,7 +88,9 @@ def disagreements(head: Tree) -> list[Found]:
     remembered = memory()
     if remembered is None:
         if Checkpoint.objects.exists():
-            return [Found("memory_missing", "signer", "Checkpoints were signed, but the signer's memory is gone.")]
+            return [
+                Found("memory_missing", "signer", "Checkpoints were signed, but the signer's memory is gone.")
+            ]
         return []
     return disagreement(head, remembered.size, remembered.root, "signer", "the signer's memory")
 

@@ -74,7 +74,9 @@ def sqlite_triggers() -> dict[str, str]:
 
 def missing(connection: BaseDatabaseWrapper) -> list[str]:
     """Names of triggers that are absent, disabled or altered, sorted."""
-    return _missing_postgresql(connection) if connection.vendor == "postgresql" else _missing_sqlite(connection)
+    return (
+        _missing_postgresql(connection) if connection.vendor == "postgresql" else _missing_sqlite(connection)
+    )
 
 
 def _missing_postgresql(connection: BaseDatabaseWrapper) -> list[str]:

@@ -31,7 +31,9 @@ class Job(models.Model):
     lease_seconds = models.FloatField(default=30)
     token = models.BigIntegerField(default=0)
     attempts = models.IntegerField(default=0)
-    losses = models.IntegerField(default=0, help_text="Attempts whose worker vanished; not counted as failures.")
+    losses = models.IntegerField(
+        default=0, help_text="Attempts whose worker vanished; not counted as failures."
+    )
     max_attempts = models.IntegerField(default=5)
     progress = models.SmallIntegerField(default=0)
     progress_text = models.CharField(max_length=200, blank=True)
@@ -54,7 +56,9 @@ class Job(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="running") | Q(lease_until__isnull=False), name="job_running_has_lease"
             ),
-            models.CheckConstraint(condition=Q(progress__gte=0, progress__lte=100), name="job_progress_percent"),
+            models.CheckConstraint(
+                condition=Q(progress__gte=0, progress__lte=100), name="job_progress_percent"
+            ),
         ]
         indexes = [
             models.Index(fields=["due_at"], name="job_due", condition=Q(state="queued")),

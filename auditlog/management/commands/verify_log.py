@@ -47,12 +47,18 @@ def _with_bar(full: bool) -> integrity.Report:
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("verify", total=None)
         return integrity.check(
-            timezone.now(), full=full, progress=lambda done, total: bar.update(task, completed=done, total=total)
+            timezone.now(),
+            full=full,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
 
 
 def _as_text(report: integrity.Report) -> str:
-    signed = f"signed up to {report.checkpoint_size}" if report.checkpoint_size is not None else "nothing signed yet"
+    signed = (
+        f"signed up to {report.checkpoint_size}"
+        if report.checkpoint_size is not None
+        else "nothing signed yet"
+    )
     lines = [
         f"{report.size} entries, root {report.root.hex()}",
         f"{signed}, {report.checkpoints} checkpoints checked, {report.pending} pending",

@@ -1,0 +1,131 @@
+"""The log and what is owed, to look at."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import F, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+
+from . import entries, findings, jobs
+from .models import Checkpoint, Entry, Finding, Job, JobState, Subscription
+from .read_only import ReadOnlyAdmin, Verb
+
+
+@admin.register(Entry)
+class EntryAdmin(ReadOnlyAdmin):
+    """Entries, newest first."""
+
+    reads = "auditlog.read"
+    list_display = ("leaf_index", "recorded_at", "fact", "actor", "subject", "outcome")
+    list_display_links = ("leaf_index", "recorded_at")
+    list_filter = ("subsystem", "outcome", "actor_kind")
+    search_fields = ("fact", "actor_id", "subject_id", "=mission_id", "=contract_id", "=correlation_id")
+    ordering = ("-recorded_at",)
+    fields = ("leaf_index", "recorded_at", "said")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
+        """With each entry's place in the log."""
+        return super().get_queryset(request).annotate(place=F("leaf__index"))
+
+    @admin.display(description="Leaf", ordering="place", empty_value="pending")
+    def leaf_index(self, entry: Any) -> int | None:
+        """The entry's place in the log."""
+        place: int | None = entry.place
+        return place
+
+    @admin.display(description="Actor")
+    def actor(self, entry: Entry) -> str:
+        """Who."""
+        return f"{entry.actor_kind} {entry.actor_id}"
+
+    @admin.display(description="Subject")
+    def subject(self, entry: Entry) -> str:
+        """About what."""
+        return f"{entry.subject_kind} {entry.subject_id}"
+
+    @admin.display(description="Content")
+    def said(self, entry: Entry) -> str:
+        """The content, with personal values where they have not been erased."""
+        document = entries.disclosed([entry])[entry.pk]
+        return format_html("<pre>{}</pre>", json.dumps(document, indent=2, ensure_ascii=False))
+
+
+@admin.register(Checkpoint)
+class CheckpointAdmin(ReadOnlyAdmin):
+    """Signed checkpoints."""
+
+    reads = "auditlog.read"
+    list_display = ("size", "signed_at")
+    ordering = ("-pk",)
+    fields = ("size", "signed_at", "signed_note")
+    readonly_fields = fields
+
+    @admin.display(description="Note")
+    def signed_note(self, row: Checkpoint) -> str:
+        """The note as it was signed."""
+        return format_html("<pre>{}</pre>", row.note)
+
+
+@admin.register(Finding)
+class FindingAdmin(ReadOnlyAdmin):
+    """What integrity checks found."""
+
+    reads = "auditlog.read"
+    list_display = ("kind", "subject", "found_at", "acknowledged_at", "acknowledged_by")
+    list_filter = ("kind",)
+    ordering = ("-found_at",)
+    verbs = (
+        Verb(
+            "acknowledge",
+            "Acknowledge",
+            "auditlog.acknowledge",
+            lambda row, by, reason: findings.acknowledge(
+                finding_id=row.pk, by=by, reason=reason, now=timezone.now()
+            ),
+            shows=lambda row: row.acknowledged_at is None,
+            needs_reason=True,
+        ),
+    )
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    """Work owed."""
+
+    reads = "jobs.read"
+    list_display = ("kind", "subject_id", "state", "due_at", "attempts", "progress", "created_at")
+    list_filter = ("state", "kind", "visible")
+    search_fields = ("subject_id", "=id")
+    ordering = ("-created_at",)
+    verbs = (
+        Verb(
+            "cancel",
+            "Cancel",
+            "jobs.manage",
+            lambda row, by, reason: jobs.cancel(job_id=row.pk, by=by, reason=reason, now=timezone.now()),
+            shows=lambda row: row.state in (JobState.QUEUED, JobState.RUNNING),
+            needs_reason=True,
+        ),
+        Verb(
+            "retry",
+            "Retry",
+            "jobs.manage",
+            lambda row, by, reason: jobs.retry(job_id=row.pk, by=by, now=timezone.now()),
+            shows=lambda row: row.state in (JobState.DEAD, JobState.CANCELLED),
+        ),
+    )
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    """Who listens to the log, how far they are and how they fare."""
+
+    reads = "auditlog.read"
+    list_display = ("name", "cursor", "failures", "due_at", "delivered_at")
+    ordering = ("name",)

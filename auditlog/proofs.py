@@ -1,0 +1,76 @@
+"""Proofs for any size the log has had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import merkle, tree
+from .models import Leaf
+from .refusals import FieldError, Refused
+
+
+class OutOfRange(Refused):
+    """The log has no such leaf or has never had such a size."""
+
+    code = "out_of_range"
+    kind = Refused.Kind.NOT_FOUND
+
+
+@dataclass(frozen=True)
+class Inclusion:
+    """A leaf, and the way from it to the root."""
+
+    index: int
+    size: int
+    leaf_hash: bytes
+    root: bytes
+    hashes: list[bytes]
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Two roots, and what shows that one tree is the beginning of the other."""
+
+    old: int
+    old_root: bytes
+    size: int
+    root: bytes
+    hashes: list[bytes]
+
+
+def inclusion(index: int, size: int | None = None) -> Inclusion:
+    """Prove that leaf `index` is in the log of `size` (by default as it stands). Raises OutOfRange."""
+    end = _size(size)
+    leaf = Leaf.objects.filter(index=index).first() if index < end else None
+    if leaf is None:
+        raise _out("/index", f"There is no entry {index} in a log of {end}.")
+    nodes = tree.Nodes()
+    return Inclusion(
+        index, end, bytes(leaf.hash), merkle.root_at(end, nodes), merkle.inclusion_proof(index, end, nodes)
+    )
+
+
+def consistency(old: int, size: int | None = None) -> Consistency:
+    """Prove that the log of `old` is the beginning of the log of `size`. Raises OutOfRange."""
+    end = _size(size)
+    if old > end:
+        raise _out("/old", f"The log of {old} is not the beginning of one of {end}.")
+    nodes = tree.Nodes()
+    return Consistency(
+        old,
+        merkle.root_at(old, nodes),
+        end,
+        merkle.root_at(end, nodes),
+        merkle.consistency_proof(old, end, nodes),
+    )
+
+
+def _size(size: int | None) -> int:
+    head = tree.head().size
+    if size is not None and size > head:
+        raise _out("/size", f"The log holds {head} entries.")
+    return head if size is None else size
+
+
+def _out(pointer: str, detail: str) -> OutOfRange:
+    return OutOfRange(detail, errors=[FieldError(pointer, OutOfRange.code, detail)])
