@@ -49,12 +49,16 @@ class UrlNotAllowed(Exception):
 
 
 class NoAnswer(Exception):
-    """No complete answer came; `may_have_arrived` says whether the request can have had an effect."""
+    """No complete answer came.
 
-    def __init__(self, detail: str, *, may_have_arrived: bool) -> None:
+    `may_have_arrived` says whether the request can have had an effect, `late` that its time was up.
+    """
+
+    def __init__(self, detail: str, *, may_have_arrived: bool, late: bool = False) -> None:
         """Keep what is known about the effect beside the sentence."""
         super().__init__(detail)
         self.may_have_arrived = may_have_arrived
+        self.late = late
 
 
 class NameUnknown(NoAnswer):
@@ -238,15 +242,17 @@ def request(
     with _watched(left) as watch:
         connection = _connect(allowed.url, addresses, left, watch)
         try:
-            connection.request(method, allowed.url.selector, body, _headers(allowed.url, headers, json))
+            sent = _headers(allowed.url, headers, body)
+            connection.request(method, allowed.url.selector, body, sent)
             response = connection.getresponse()
             data = _read(response, max_bytes + 1)
         except (OSError, http.client.HTTPException, ValueError) as exc:
             late = watch.expired or isinstance(exc, TimeoutError)
             reason = f"No answer within {deadline_seconds:g} s." if late else f"{_name(exc)} while waiting."
-            raise NoAnswer(reason, may_have_arrived=True) from exc
+            raise NoAnswer(reason, may_have_arrived=True, late=late) from exc
         if watch.expired:
-            raise NoAnswer(f"No complete answer within {deadline_seconds:g} s.", may_have_arrived=True)
+            reason = f"No complete answer within {deadline_seconds:g} s."
+            raise NoAnswer(reason, may_have_arrived=True, late=True)
     return Answer(
         status=response.status,
         headers={name.lower(): value for name, value in response.getheaders()},
@@ -294,11 +300,14 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
     return bytes(received)
 
 
-def _headers(url: Url, given: Mapping[str, str] | None, json: Any) -> dict[str, str]:
-    ours = {"Host": url.authority, "User-Agent": "grace", "Accept": "*/*", "Connection": "close"}
-    if json is not None:
-        ours["Content-Type"] = "application/json"
-    return {**ours, **(given or {})}
+def _headers(url: Url, given: Mapping[str, str] | None, body: bytes | None) -> dict[str, str]:
+    """Ours, and those of the caller, which win except for the host and the connection."""
+    headers = {"user-agent": "grace", "accept": "*/*"}
+    if body is not None:
+        headers["content-type"] = "application/json"
+    headers.update({name.lower(): value for name, value in (given or {}).items()})
+    headers.update({"host": url.authority, "connection": "close"})
+    return {name.title(): value for name, value in headers.items()}
 
 
 def _connect(
@@ -321,6 +330,8 @@ def _connect(
 def _open(url: Url, address: Address, seconds: float, watch: _Watch) -> http.client.HTTPConnection:
     sock = socket.create_connection((str(address), url.port), timeout=seconds)
     watch.sock = sock
+    if watch.expired:
+        raise TimeoutError
     if url.scheme == "https":
         context = ssl.create_default_context()
         secure = context.wrap_socket(sock, server_hostname=url.host, do_handshake_on_connect=False)

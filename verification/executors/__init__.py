@@ -26,10 +26,11 @@ from verification.executors.base import (
 )
 from verification.executors.command_run.executor import CommandRun
 from verification.executors.config_update.executor import ConfigUpdate
+from verification.executors.http_request.executor import HttpRequest
 
 ENTRY_POINT_GROUP = "grace.executors"
 
-_OWN: tuple[type[Executor], ...] = (CommandRun, ConfigUpdate)
+_OWN: tuple[type[Executor], ...] = (CommandRun, ConfigUpdate, HttpRequest)
 
 _registry: dict[str, Executor] = {}
 _lock = RLock()

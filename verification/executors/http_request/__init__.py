@@ -1,0 +1,1 @@
+"""`http.request`: calls an allow-listed API."""
