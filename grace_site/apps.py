@@ -10,8 +10,8 @@ class GraceSiteConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks, have the facts counted, and put the beat schedule together."""
         from auditlog import observers
-        from grace_site import beats, celery_app, checks, metrics
+        from grace_site import celery_app, checks, metrics, schedules
 
         checks.register()
         observers.watch(metrics.count)
-        celery_app.conf.beat_schedule = beats.composed()
+        celery_app.conf.beat_schedule = schedules.composed()

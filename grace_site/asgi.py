@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "grace_site.settings")
@@ -57,7 +58,4 @@ TOO_LARGE = (
 )
 
 application = counting(get_asgi_application(), limit=settings.BODY_LIMIT_BYTES)
-
-from grace_site import metrics
-
-metrics.start_at_zero()
+import_module("grace_site.metrics").start_at_zero()

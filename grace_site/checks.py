@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register as register_check
+from django.core.checks import CheckMessage, Error, Tags, Warning
+from django.core.checks import register as register_check
 
 Check = Callable[..., list[CheckMessage]]
 
@@ -24,7 +27,13 @@ def var_dir_is_private(app_configs: Sequence[Any] | None, **_: Any) -> list[Chec
     if not settings.VAR_DIR.is_dir():
         return []
     if not os.access(settings.VAR_DIR, os.W_OK):
-        return [Error(f"{settings.VAR_DIR} cannot be written to.", hint="Set VAR_DIR to another directory.", id="grace.E001")]
+        return [
+            Error(
+                f"{settings.VAR_DIR} cannot be written to.",
+                hint="Set VAR_DIR to another directory.",
+                id="grace.E001",
+            )
+        ]
     if settings.VAR_DIR.stat().st_mode & 0o007:
         return [
             Warning(
@@ -59,7 +68,9 @@ def commands_file_exists(app_configs: Sequence[Any] | None, **_: Any) -> list[Ch
     if path is None:
         return []
     if not path.is_file():
-        return [Error(f"COMMANDS_FILE names {path}, which is no file.", hint="Correct the path.", id="grace.E003")]
+        return [
+            Error(f"COMMANDS_FILE names {path}, which is no file.", hint="Correct the path.", id="grace.E003")
+        ]
     if path.stat().st_mode & 0o022:
         return [
             Error(
@@ -73,16 +84,18 @@ def commands_file_exists(app_configs: Sequence[Any] | None, **_: Any) -> list[Ch
 
 def beats_name_tasks(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
     """A beat whose task does not exist would be sent for ever and never run."""
-    from grace_site import beats, celery_app, health
+    from grace_site import celery_app, health, schedules
 
-    celery_app.loader.import_default_modules()
+    for app in settings.OUR_APPS:
+        if find_spec(f"{app}.tasks"):
+            import_module(f"{app}.tasks")
     return [
         Error(
             f"The beat {name} sends {task} to the queue {queue}, and nobody would run it.",
             hint="Correct the app's beats.py.",
             id="grace.E005",
         )
-        for name, (task, _every, queue) in beats.intervals().items()
+        for name, (task, _every, queue) in schedules.intervals().items()
         if task not in celery_app.tasks or queue not in health.QUEUES
     ]
 
@@ -101,7 +114,7 @@ def switches_agree(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
     if settings.SELF_HEAL_EXECUTE and not settings.MISSION_TRACKING_ENABLED:
         found.append(
             Warning(
-                "SELF_HEAL_EXECUTE is true, but without MISSION_TRACKING_ENABLED no incident becomes a mission.",
+                "SELF_HEAL_EXECUTE is true, but without MISSION_TRACKING_ENABLED nothing is planned.",
                 hint="Set MISSION_TRACKING_ENABLED=true, or SELF_HEAL_EXECUTE=false.",
                 id="grace.W003",
             )
@@ -113,7 +126,9 @@ def deployment_is_complete(app_configs: Sequence[Any] | None, **_: Any) -> list[
     """What production needs beyond what a start insists on."""
     found: list[CheckMessage] = []
     if not settings.PRODUCTION:
-        found.append(Warning("GRACE_ENV is not production.", hint="Set GRACE_ENV=production.", id="grace.W004"))
+        found.append(
+            Warning("GRACE_ENV is not production.", hint="Set GRACE_ENV=production.", id="grace.W004")
+        )
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         found.append(
             Warning(

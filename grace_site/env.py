@@ -85,7 +85,11 @@ class Environment:
         """A whole number within bounds."""
 
         def parse(value: str) -> int:
-            if not value.isascii() or not value.lstrip("-").isdigit() or not at_least <= int(value) <= at_most:
+            if (
+                not value.isascii()
+                or not value.lstrip("-").isdigit()
+                or not at_least <= int(value) <= at_most
+            ):
                 raise Complaint(f"must be a whole number from {at_least} to {at_most}")
             return int(value)
 
@@ -163,7 +167,9 @@ class Environment:
         try:
             return Path(file).read_text().strip()
         except (OSError, UnicodeDecodeError):
-            self.complain(f"{name}_FILE names {file}, which cannot be read as text; correct the path or the rights.")
+            self.complain(
+                f"{name}_FILE names {file}, which cannot be read as text; correct the path or the rights."
+            )
             return ""
 
 
@@ -184,7 +190,7 @@ def read(base_dir: Path) -> Environment:
 
 
 def stored_key(var_dir: Path) -> str:
-    """The secret key kept in this VAR_DIR; made, for the owner only, where there is a VAR_DIR and no key in it yet.
+    """The secret key kept in this VAR_DIR; made there, for the owner only, on first use.
 
     Returns "" when there is no VAR_DIR.
 

@@ -95,7 +95,7 @@ CHECKS: dict[str, Callable[[], bool | None]] = {
 }
 
 
-# --- views -----------------------------------------------------------------------------------------------------
+# --- views --------------------------------------------------------------------------------------
 
 
 def alive(request: HttpRequest) -> HttpResponse:
@@ -117,19 +117,22 @@ def report() -> tuple[dict[str, Any], HTTPStatus]:
         found = parts()
         _last.at, _last.parts = time.monotonic(), found
     ok = is_ready(_last.parts)
-    body = {"status": "ready" if ok else "not_ready", "parts": {part.name: part.state for part in _last.parts}}
+    body = {
+        "status": "ready" if ok else "not_ready",
+        "parts": {part.name: part.state for part in _last.parts},
+    }
     return body, HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class _Last:
     at: float = float("-inf")
-    parts: list[Part] = []  # noqa: RUF012  (one memory for this process)
+    parts: list[Part] = []
 
 
 _last = _Last()
 
 
-# --- who may look ----------------------------------------------------------------------------------------------
+# --- who may look -------------------------------------------------------------------------------
 
 
 def _guarded(request: HttpRequest) -> HttpResponse | None:
@@ -147,7 +150,7 @@ def may_look(request: HttpRequest) -> bool:
 
 
 def client_address(request: HttpRequest) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address the request came from, believing as many proxies as TRUSTED_PROXIES says; None when unclear."""
+    """Where the request came from, believing as many proxies as TRUSTED_PROXIES says; None when unclear."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
     address = request.META.get("REMOTE_ADDR", "")
     if settings.TRUSTED_PROXIES:

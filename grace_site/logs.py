@@ -33,7 +33,7 @@ def configuration(*, structured: bool, level: str) -> dict[str, Any]:
         else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
     )
     # A traceback in a JSON line is a structure without the values of local variables, which may be secrets.
-    exceptions = [structlog.processors.format_exc_info] if structured else []
+    last = [structlog.processors.format_exc_info] if structured else [_for_terminal]
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -43,7 +43,7 @@ def configuration(*, structured: bool, level: str) -> dict[str, Any]:
                 "foreign_pre_chain": _shared_processors(),
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    *exceptions,
+                    *last,
                     redaction.structlog_processor,
                     renderer,
                 ],
@@ -52,7 +52,8 @@ def configuration(*, structured: bool, level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            # Each request is a structured line of its own already.
+            # Each request is a structured line of its own already, and each fault too.
+            "django.request": {"level": "CRITICAL"},
             "django.server": {"level": "WARNING"},
             "uvicorn.access": {"level": "WARNING"},
             "axes": {"level": "WARNING"},
@@ -64,9 +65,29 @@ def configuration(*, structured: bool, level: str) -> dict[str, Any]:
     }
 
 
+PROBES = ("GET /readyz", "GET /healthz", "GET /metrics")
+
+
+def _without_probes(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Drop the lines of machines that look every few seconds, and an id that only repeats another."""
+    if event.get("event") == "request_finished" and str(event.get("request", "")).startswith(PROBES):
+        raise structlog.DropEvent
+    if event.get("request_id") == event.get("correlation_id"):
+        event.pop("request_id", None)
+    return event
+
+
+def _for_terminal(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """What nobody reads in a terminal."""
+    event["timestamp"] = str(event.get("timestamp", ""))[11:19]
+    event.pop("logger", None)
+    return {key: value for key, value in event.items() if value is not None}
+
+
 def _shared_processors() -> list[Callable[[WrappedLogger, str, EventDict], Mapping[str, Any]]]:
     return [
         structlog.contextvars.merge_contextvars,
+        _without_probes,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

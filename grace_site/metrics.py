@@ -1,6 +1,6 @@
-"""What Prometheus reads. Counters follow the facts of the log; gauges are read from the database when asked for.
+"""What Prometheus reads. Counters follow the facts of the log; gauges are read from the database.
 
-The names and labels are promises. Each app may declare its own (`<app>/metrics.py`); what is only a reflection of
+The names and labels are promises. Each app may declare its own (`<app>/metrics.py`); what only reflects
 facts is declared here, so that no verb need think of it.
 """
 
@@ -17,7 +17,14 @@ from django.db import DatabaseError
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -38,11 +45,18 @@ actions_executed = Counter(
     "grace_actions_executed_total", "Attempts to act that ended", ["action_type", "tier", "status"]
 )
 contracts_created = Counter("grace_contracts_created_total", "Contracts proposed", ["tier"])
-contracts_verified = Counter("grace_contracts_verified_total", "Verifications, by what they found", ["tier", "status"])
-contract_violations = Counter("grace_contract_violations_total", "Effects that were not as said", ["action_type", "tier"])
+contracts_verified = Counter(
+    "grace_contracts_verified_total", "Verifications, by what they found", ["tier", "status"]
+)
+contract_violations = Counter(
+    "grace_contract_violations_total", "Effects that were not as said", ["action_type", "tier"]
+)
 rollbacks = Counter("grace_rollbacks_total", "Rollbacks begun, by why", ["action_type", "tier", "reason"])
 rollback_duration = Histogram(
-    "grace_rollback_duration_seconds", "Time a rollback took", ["action_type"], buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900)
+    "grace_rollback_duration_seconds",
+    "Time a rollback took",
+    ["action_type"],
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900),
 )
 action_duration = Histogram(
     "grace_action_duration_seconds",
@@ -66,7 +80,10 @@ approval_latency = Histogram(
 )
 benchmarks_run = Counter("grace_benchmarks_run_total", "Benchmark runs", ["benchmark_type", "passed"])
 benchmark_duration = Histogram(
-    "grace_benchmark_duration_seconds", "Time a benchmark run took", ["benchmark_type"], buckets=(0.5, 1, 5, 15, 60, 300)
+    "grace_benchmark_duration_seconds",
+    "Time a benchmark run took",
+    ["benchmark_type"],
+    buckets=(0.5, 1, 5, 15, 60, 300),
 )
 
 GAUGES = {
@@ -83,7 +100,7 @@ GAUGES = {
 Data = Mapping[str, Any]
 
 
-# --- counting facts --------------------------------------------------------------------------------------------
+# --- counting facts -----------------------------------------------------------------------------
 
 
 def count(entries: Sequence[Entry]) -> None:
@@ -177,7 +194,7 @@ def _label(data: Data, name: str) -> str:
     return str(data.get(name) or "unknown")[:64]
 
 
-# --- reading the database --------------------------------------------------------------------------------------
+# --- reading the database -----------------------------------------------------------------------
 
 
 def _gauges() -> Iterator[Metric]:
@@ -188,13 +205,15 @@ def _gauges() -> Iterator[Metric]:
     by_tier = dict(pending.values_list("tier").annotate(count=Count("pk")))
     yield _gauge("grace_missions_active", [], {(): mission_metrics.active()})
     yield _gauge("grace_approvals_pending", ["tier"], {(tier,): by_tier.get(tier, 0) for tier in TIERS})
-    queues = {queue: 0 for queue in sorted(health.QUEUES)} | found.jobs_pending
+    queues = dict.fromkeys(sorted(health.QUEUES), 0) | found.jobs_pending
     yield _gauge("grace_jobs_pending", ["queue"], {(queue,): many for queue, many in queues.items()})
-    scopes = {scope: 0 for scope in Hold.Scope.values} | dict(holds)
+    scopes = dict.fromkeys(Hold.Scope.values, 0) | dict(holds)
     yield _gauge("grace_holds_active", ["scope"], {(scope,): many for scope, many in scopes.items()})
     yield _gauge("grace_audit_sequencer_lag_seconds", [], {(): found.sequencer_lag})
     yield _gauge("grace_audit_checkpoint_age_seconds", [], {(): found.checkpoint_age})
-    yield _gauge("grace_audit_integrity_findings", ["kind"], {(kind,): n for kind, n in found.findings.items()})
+    yield _gauge(
+        "grace_audit_integrity_findings", ["kind"], {(kind,): n for kind, n in found.findings.items()}
+    )
     recent = timezone.now() - timedelta(days=LEARNING_DAYS)
     stats = learning.stats(group_by=["playbook"], since=recent, where=~Q(playbook=""))
     bounds = {(stat.group["playbook"],): stat.lower_bound for stat in stats}
@@ -230,7 +249,7 @@ class DatabaseGauges:
 
 
 class Named:
-    """Every declared metric by name, without values, unless the inner collector shows it: none is ever missing.
+    """Every declared metric at least by name, whatever the inner collector shows: none is ever missing.
 
     With several processes the values come from their files, which name only what has been counted.
     """

@@ -62,4 +62,3 @@ class EitherSlashMiddleware:
             if is_valid_path(other):
                 request.path_info = other
         return self.get_response(request)
-

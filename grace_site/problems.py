@@ -59,7 +59,7 @@ class Problem:
         return self.code.replace("_", " ").capitalize()
 
 
-# --- exceptions into problems ----------------------------------------------------------------------------------
+# --- exceptions into problems -------------------------------------------------------------------
 
 
 def problem_of(error: Exception) -> Problem | None:
@@ -122,7 +122,11 @@ def internal() -> Problem:
 
 def _refused(error: Refused) -> Problem:
     return Problem(
-        STATUS_OF_KIND[error.kind], error.code, error.detail, errors=error.errors, retry_after=error.retry_after
+        STATUS_OF_KIND[error.kind],
+        error.code,
+        error.detail,
+        errors=error.errors,
+        retry_after=error.retry_after,
     )
 
 
@@ -174,14 +178,16 @@ def _django_details(error: ValidationError) -> list[FieldError]:
         named = {"__all__": error.error_list}.items()
     return [
         FieldError(
-            "" if name == "__all__" else f"/{_escaped(name)}", str(one.code or "invalid"), " ".join(one.messages)
+            "" if name == "__all__" else f"/{_escaped(name)}",
+            str(one.code or "invalid"),
+            " ".join(one.messages),
         )
         for name, errors in named
         for one in errors
     ]
 
 
-# --- problems into responses -----------------------------------------------------------------------------------
+# --- problems into responses --------------------------------------------------------------------
 
 
 def respond(request: HttpRequest, problem: Problem) -> HttpResponse:
@@ -224,10 +230,13 @@ def _as_page(request: HttpRequest, problem: Problem) -> HttpResponse:
 def _for_program(request: HttpRequest) -> bool:
     if request.path.startswith(FOR_PROGRAMS):
         return True
-    return request.get_preferred_type(["text/html", "application/json", CONTENT_TYPE]) not in (None, "text/html")
+    return request.get_preferred_type(["text/html", "application/json", CONTENT_TYPE]) not in (
+        None,
+        "text/html",
+    )
 
 
-# --- where they are hooked in ----------------------------------------------------------------------------------
+# --- where they are hooked in -------------------------------------------------------------------
 
 
 def handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:

@@ -20,7 +20,7 @@ from grace_site.supervision import state
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environment.read(BASE_DIR)
 
-# --- where and what --------------------------------------------------------------------------------------------
+# --- where and what ------------------------------------------------------------------------------
 
 GRACE_ENV = env.choice("GRACE_ENV", ("development", "production"), "development")
 PRODUCTION = GRACE_ENV == "production"
@@ -32,10 +32,10 @@ PORT = env.integer("PORT", 8000, at_least=1, at_most=65535)
 PUBLIC_URL = env.url("PUBLIC_URL", f"http://{'localhost' if HOST in ('0.0.0.0', '::') else HOST}:{PORT}")  # noqa: S104
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, at_least=0, at_most=5)
 
-# --- secrets ---------------------------------------------------------------------------------------------------
+# --- secrets -------------------------------------------------------------------------------------
 
-# Unless one is given, it is kept in VAR_DIR. Without a VAR_DIR (a check on a fresh clone) one is made up for this
-# process: there is no well-known one to leak.
+# Unless one is given, it is kept in VAR_DIR. Without a VAR_DIR (a check on a fresh clone) one is made up
+# for this process: there is no well-known one to leak.
 SECRET_KEY = env.secret("SECRET_KEY") or environment.stored_key(VAR_DIR)
 if PRODUCTION and (len(SECRET_KEY) < 50 or SECRET_KEY.startswith(("django-insecure-", "only-for-tests-"))):
     env.complain(
@@ -45,7 +45,7 @@ if PRODUCTION and (len(SECRET_KEY) < 50 or SECRET_KEY.startswith(("django-insecu
 SECRET_KEY = SECRET_KEY or get_random_secret_key()
 METRICS_TOKEN = env.secret("METRICS_TOKEN")
 
-# --- database --------------------------------------------------------------------------------------------------
+# --- database ------------------------------------------------------------------------------------
 
 DATABASE = env.database("DATABASE_URL", f"sqlite:///{VAR_DIR / 'grace.sqlite3'}")
 DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 0, at_least=0, at_most=500)
@@ -64,7 +64,7 @@ DATABASE["CONN_MAX_AGE"] = 0
 DATABASES = {"default": DATABASE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- broker, tasks, cache --------------------------------------------------------------------------------------
+# --- broker, tasks, cache ------------------------------------------------------------------------
 
 # Without REDIS_URL: the private Valkey of a running `up`, which commands find through VAR_DIR; and with none
 # running, nothing. What is owed is a row in the database, and is sent again once there is a broker.
@@ -110,14 +110,16 @@ if REDIS_URL:
 else:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
-# --- what Grace may do -----------------------------------------------------------------------------------------
+# --- what Grace may do ---------------------------------------------------------------------------
 
 VERIFICATION_ENABLED = env.flag("VERIFICATION_ENABLED", True)
 MISSION_TRACKING_ENABLED = env.flag("MISSION_TRACKING_ENABLED", True)
 SELF_HEAL_OBSERVE_ONLY = env.flag("SELF_HEAL_OBSERVE_ONLY", False)
 SELF_HEAL_EXECUTE = env.flag("SELF_HEAL_EXECUTE", True)
 SSE_ENABLED = env.flag("SSE_ENABLED", True)
-APPROVAL_DECISION_RATE_PER_MIN = env.integer("APPROVAL_DECISION_RATE_PER_MIN", 60, at_least=1, at_most=100_000)
+APPROVAL_DECISION_RATE_PER_MIN = env.integer(
+    "APPROVAL_DECISION_RATE_PER_MIN", 60, at_least=1, at_most=100_000
+)
 READ_RATE_PER_MIN = env.integer("READ_RATE_PER_MIN", 600, at_least=1, at_most=1_000_000)
 AGENT_OPEN_REQUESTS = env.integer("AGENT_OPEN_REQUESTS", 200, at_least=1, at_most=100_000)
 AGGREGATION_INTERVAL_HOURS = env.integer("AGGREGATION_INTERVAL_HOURS", 1, at_least=1, at_most=168)
@@ -134,8 +136,9 @@ GRACE_MAY = "governance.access.may"
 GRACE_VISIBLE = "governance.access.visible"
 GRACE_VISIBLE = "governance.access.visible"
 
-# --- applications ----------------------------------------------------------------------------------------------
+# --- applications --------------------------------------------------------------------------------
 
+OUR_APPS = ("auditlog", "verification", "governance", "missions")
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -154,10 +157,7 @@ INSTALLED_APPS = [
     "django_prometheus",
     "django_eventstream",
     "django_structlog",
-    "auditlog",
-    "verification",
-    "governance",
-    "missions",
+    *OUR_APPS,
     "grace_site",
 ]
 MIDDLEWARE = [
@@ -200,7 +200,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = None
 STATICFILES_DIRS = [folder for folder in [BASE_DIR / "static"] if folder.is_dir()]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -212,7 +212,7 @@ WHITENOISE_AUTOREFRESH = False
 MEDIA_ROOT = VAR_DIR / "files"
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
-# --- who: people, agents, logins -------------------------------------------------------------------------------
+# --- who: people, agents, logins -----------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 PASSWORD_HASHERS = [
@@ -252,7 +252,7 @@ REST_KNOX = {
     "AUTO_REFRESH": False,
 }
 
-# --- API -------------------------------------------------------------------------------------------------------
+# --- API -----------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -291,19 +291,16 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/(verification|governance|auditlog)",
     "SCHEMA_PATH_PREFIX_TRIM": False,
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "auditlog.api.schema.add_problems",
-    ],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": ["auditlog.api.schema.add_problems"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "auditlog.api.schema.add_problems",
-    ],
     "TAGS": [
-        {"name": "verification", "description": "Contracts, executions, snapshots, benchmarks, missions, incidents"},
+        {
+            "name": "verification",
+            "description": "Contracts, executions, snapshots, benchmarks, missions, incidents",
+        },
         {"name": "governance", "description": "Approvals, policies, holds, agents, the live stream"},
         {"name": "auditlog", "description": "Entries, proofs, checkpoints, findings"},
     ],
@@ -313,7 +310,7 @@ EVENTSTREAM_CHANNELMANAGER_CLASS = "governance.streams.channels.Channels"
 BODY_LIMIT_BYTES = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_LIMIT_BYTES
 
-# --- the browser -----------------------------------------------------------------------------------------------
+# --- the browser ---------------------------------------------------------------------------------
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", [urlsplit(PUBLIC_URL).hostname or "localhost"])
 ALLOWED_HOSTS += [host for host in ("localhost", "127.0.0.1", "[::1]") if host not in ALLOWED_HOSTS]
@@ -326,7 +323,9 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SECURE_SSL_REDIRECT = PRODUCTION
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-SECURE_HSTS_SECONDS = env.integer("HSTS_SECONDS", 3600 * 24 * 30, at_least=0, at_most=63_072_000) if PRODUCTION else 0
+SECURE_HSTS_SECONDS = (
+    env.integer("HSTS_SECONDS", 3600 * 24 * 30, at_least=0, at_most=63_072_000) if PRODUCTION else 0
+)
 # Whether every other host of the domain speaks HTTPS is not Grace's to promise.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
@@ -346,7 +345,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# --- health, metrics, logs -------------------------------------------------------------------------------------
+# --- health, metrics, logs -----------------------------------------------------------------------
 
 PROMETHEUS_ENABLED = env.flag("PROMETHEUS_ENABLED", True)
 METRICS_ALLOWED_ADDRESSES = env.networks("METRICS_ALLOWED_ADDRESSES")

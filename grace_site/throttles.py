@@ -1,9 +1,16 @@
 """Limits on how often one caller may ask."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.throttling import UserRateThrottle
-from rest_framework.views import APIView
+
+if TYPE_CHECKING:
+    # Its class attributes are read from settings which name this module.
+    from rest_framework.views import APIView
 
 
 class ReadRateThrottle(UserRateThrottle):

@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from governance.api import urls as governance_addresses
 from grace_site import health, metrics
 
 handler400 = "grace_site.problems.bad_request"
@@ -29,4 +30,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("docs", RedirectView.as_view(pattern_name="docs")),
+    path("api/verification/", include("verification.api.urls")),
+    # Contracts are proposed through governance; incidents and missions stand above it.
+    path("api/verification/", include(governance_addresses.verification_urlpatterns)),
+    path("api/governance/", include(governance_addresses)),
+    *_offered("api/verification/", "missions.api.urls"),
+    *_offered("api/auditlog/", "auditlog.api.urls"),
+    *_offered("tlog/", "auditlog.tlog.urls"),
+    *_offered("", "governance.pages.urls"),
+    *_offered("", "missions.pages.urls"),
 ]

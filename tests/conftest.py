@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def _flush_lifts_the_triggers() -> Iterator[None]:
-    """Transactional tests empty every table afterwards; the log's tables refuse that unless asked properly."""
+    """Transactional tests empty every table afterwards; the log's tables refuse that unless asked well."""
     original = TransactionTestCase._fixture_teardown
 
     def teardown(self: TransactionTestCase) -> None:
@@ -80,7 +80,7 @@ def now() -> Iterator[datetime]:
 
 @pytest.fixture
 def clock() -> Iterator[time_machine.Traveller]:
-    """This process's clock, stopped at the same noon; `clock.shift(seconds)` and `clock.move_to(when)` move it."""
+    """This process's clock, stopped at the same noon; `clock.shift(seconds)` and `move_to(when)` move it."""
     with time_machine.travel(NOON, tick=False) as traveller:
         yield traveller
 

@@ -8,7 +8,7 @@ from tests.harness import environment
 
 environment.prepare()
 
-import grace_site.settings as product  # noqa: E402  (the environment must be there first)
+import grace_site.settings as product
 
 globals().update({name: getattr(product, name) for name in dir(product) if name.isupper()})
 

@@ -53,8 +53,8 @@ def program() -> str:
         return str(get_binary_path())
     except Exception as error:
         raise NoServer(
-            "There is no valkey-server or redis-server in PATH, and the one that comes with Grace does not run here. "
-            "Install one, or set REDIS_URL."
+            "There is no valkey-server or redis-server in PATH, and the one that comes with Grace does not run "
+            "here. Install one, or set REDIS_URL."
         ) from error
 
 

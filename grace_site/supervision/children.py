@@ -19,7 +19,7 @@ STEADY_SECONDS = 60
 
 @dataclass(frozen=True)
 class Spec:
-    """What to run: a name, a command line, and the whole environment. `url` is where it will answer, if it does."""
+    """What to run: a name, a command line, the whole environment, and where it will answer, if it does."""
 
     name: str
     argv: tuple[str, ...]
@@ -30,7 +30,7 @@ class Spec:
 
 @dataclass
 class Child:
-    """A part and its present process, if it has one. It is restarted after a pause that grows with its failures."""
+    """A part and its present process, if any. It is restarted after a pause that grows with its failures."""
 
     spec: Spec
     log_dir: Path
@@ -112,7 +112,9 @@ class Child:
     def _open_log(self) -> None:
         if self._log is None:
             # Owner only: lines may name people and files.
-            self._log = os.fdopen(os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0)
+            self._log = os.fdopen(
+                os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0
+            )
 
     def _keep(self, chunk: bytes) -> None:
         assert self._log is not None

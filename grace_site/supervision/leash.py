@@ -1,7 +1,7 @@
 """A part that outlives whoever started it helps nobody: tie a process's life to its parent's.
 
-Run as a script, `leash.py PARENT_PID COMMAND…` ties itself and becomes the command. Standard library only, so that
-this costs a few milliseconds. Linux does it; elsewhere the command just runs.
+Run as a script, `leash.py PARENT_PID COMMAND...` ties itself and becomes the command. Standard library only,
+so that this costs a few milliseconds. Linux does it; elsewhere the command just runs.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent, which should be `parent`, ends for whatever reason."""
+    """Have the kernel kill this process when its parent, which should be `parent`, ends however it ends."""
     if _prctl(PR_SET_PDEATHSIG, signal.SIGKILL) and os.getppid() != parent:
         # It ended before we asked.
         os._exit(1)

@@ -31,7 +31,9 @@ def folders(var_dir: Path) -> None:
         for name in FOLDERS:
             (var_dir / name).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise CannotStart(f"VAR_DIR {var_dir} cannot be used ({error.strerror}). Set VAR_DIR to a writable directory.") from error
+        raise CannotStart(
+            f"VAR_DIR {var_dir} cannot be used ({error.strerror}). Set VAR_DIR to a writable directory."
+        ) from error
 
 
 def lock(var_dir: Path) -> IO[str]:
@@ -98,7 +100,9 @@ def bootstrap(root: Path, env: Mapping[str, str], stopping: Callable[[], bool]) 
     except ValueError:
         if stopping():
             return {}
-        raise CannotStart(f"manage.py bootstrap --json did not answer with JSON, but:\n{answer[-2000:]}") from None
+        raise CannotStart(
+            f"manage.py bootstrap --json did not answer with JSON, but:\n{answer[-2000:]}"
+        ) from None
     return found if isinstance(found, dict) else {}
 
 

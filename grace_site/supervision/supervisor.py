@@ -61,6 +61,7 @@ class Supervisor:
         }
         self.stopping = False
         self.impatient = False
+        self.ask_again_at = 0.0
 
     def run(self) -> int:
         """Start, keep running, end. Returns the exit status.
@@ -81,7 +82,7 @@ class Supervisor:
                 self._end()
         return 0
 
-    # --- starting --------------------------------------------------------------------------------------------
+    # --- starting --------------------------------------------------------------------------------
 
     def _start(self) -> None:
         self._tidy()
@@ -97,7 +98,9 @@ class Supervisor:
         try:
             for spec in self._parts() if not self.stopping else ():
                 self._launch(spec)
-            self._until(self._ready, seconds=READY_SECONDS, what=f"{self.plan.local_url}/readyz does not say ready")
+            self._until(
+                self._ready, seconds=READY_SECONDS, what=f"{self.plan.local_url}/readyz does not say ready"
+            )
         except BaseException:
             self.say(welcome.secrets(told))
             raise
@@ -159,19 +162,19 @@ class Supervisor:
             failing = next((child for child in self.children if child.deaths >= 3), None)
             if failing or time.monotonic() > deadline:
                 culprit = failing or self.children[-1]
-                raise CannotStart(
-                    f"{what if not failing else f'{failing.name} does not stay up'}.\n{culprit.last_lines()}\n"
-                    f"The logs are in {culprit.log_dir}."
-                )
+                why = f"{failing.name} does not stay up" if failing else what
+                raise CannotStart(f"{why}.\n{culprit.last_lines()}\nThe logs are in {culprit.log_dir}.")
 
     def _ready(self) -> bool:
-        with suppress(OSError):
-            # The URL is made of our own host and port.
-            with urllib.request.urlopen(f"{self.plan.local_url}/readyz", timeout=3) as answer:  # noqa: S310
-                return bool(answer.status == 200)
+        if time.monotonic() < self.ask_again_at:
+            return False
+        self.ask_again_at = time.monotonic() + 0.3
+        # The URL is made of our own host and port.
+        with suppress(OSError), urllib.request.urlopen(f"{self.plan.local_url}/readyz", timeout=3) as answer:  # noqa: S310
+            return bool(answer.status == 200)
         return False
 
-    # --- running ---------------------------------------------------------------------------------------------
+    # --- running ---------------------------------------------------------------------------------
 
     def _supervise(self) -> None:
         while not self.stopping:
@@ -222,7 +225,7 @@ class Supervisor:
             if not self.stopping:
                 self.say(f"{child.name} {how}; starting it again in {pause:g} s.")
 
-    # --- ending ----------------------------------------------------------------------------------------------
+    # --- ending ----------------------------------------------------------------------------------
 
     def _asked_to_stop(self, number: int, frame: object) -> None:
         # The second time, waiting is over.

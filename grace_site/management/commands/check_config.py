@@ -14,9 +14,9 @@ class Command(BaseCommand):
     """Report what is wrong with the settings."""
 
     help = (
-        "Check the settings and everything they name. Each finding has an id and says what to do about it. The exit "
-        "status is 1 when there is an error; warnings alone leave it at 0. In production, or with --deploy, what a "
-        "deployment needs is checked as well."
+        "Check the settings and everything they name. Each finding has an id and says what to do about it. "
+        "The exit status is 1 when there is an error; warnings alone leave it at 0. In production, or with "
+        "--deploy, what a deployment needs is checked as well."
     )
     requires_system_checks = []
 
@@ -31,7 +31,9 @@ class Command(BaseCommand):
         found = [message for message in found if not message.is_silenced()]
         failed = any(message.is_serious() for message in found)
         if options["json"]:
-            self.stdout.write(json.dumps({"ok": not failed, "findings": [_described(one) for one in found]}, indent=2))
+            self.stdout.write(
+                json.dumps({"ok": not failed, "findings": [_described(one) for one in found]}, indent=2)
+            )
         else:
             self._report(found)
         if failed:

@@ -16,9 +16,10 @@ class Command(BaseCommand):
     """Start everything and keep it running."""
 
     help = (
-        "Start Grace: a private Valkey unless REDIS_URL is set, the web process, Celery workers and beat. The database "
-        "is migrated and bootstrapped first; what dies is started again; Ctrl-C ends everything. HOST, PORT and VAR_DIR "
-        "say where. Everything is written below VAR_DIR; each part's output is in VAR_DIR/logs."
+        "Start Grace: a private Valkey unless REDIS_URL is set, the web process, Celery workers and beat. "
+        "The database is migrated and bootstrapped first; what dies is started again; Ctrl-C ends everything. "
+        "HOST, PORT and VAR_DIR say where. Everything is written below VAR_DIR; each part's output is in "
+        "VAR_DIR/logs."
     )
     requires_system_checks = []
 

@@ -1,4 +1,4 @@
-"""The beat schedule: each app says in its `beats.py` what of it runs by the clock, and here it is put together."""
+"""The beat schedule, put together from what each app's `beats.py` says runs by the clock."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from celery.schedules import schedule
-from django.apps import apps
 from django.conf import settings
 
 UNITS = {"_SECONDS": 1, "_MINUTES": 60, "_HOURS": 3600}
@@ -15,10 +14,10 @@ UNITS = {"_SECONDS": 1, "_MINUTES": 60, "_HOURS": 3600}
 def intervals() -> dict[str, tuple[str, float, str]]:
     """Every beat by name: its task, its interval in seconds, and the queue it is sent to."""
     found: dict[str, tuple[str, float, str]] = {}
-    for app in apps.get_app_configs():
-        if find_spec(f"{app.name}.beats") is None:
+    for app in settings.OUR_APPS:
+        if find_spec(f"{app}.beats") is None:
             continue
-        beats: Mapping[str, tuple[str, float | str, str]] = import_module(f"{app.name}.beats").BEATS
+        beats: Mapping[str, tuple[str, float | str, str]] = import_module(f"{app}.beats").BEATS
         for name, (task, every, queue) in beats.items():
             found[name] = (task, _seconds(every), queue)
     return found
@@ -27,7 +26,11 @@ def intervals() -> dict[str, tuple[str, float, str]]:
 def composed() -> dict[str, Any]:
     """The same in Celery's form. A message nobody took before the next one is due is dropped."""
     return {
-        name: {"task": task, "schedule": schedule(every), "options": {"queue": queue, "expires": max(every, 10.0)}}
+        name: {
+            "task": task,
+            "schedule": schedule(every),
+            "options": {"queue": queue, "expires": max(every, 10.0)},
+        }
         for name, (task, every, queue) in intervals().items()
     }
 
