@@ -18,9 +18,15 @@ def config_roots() -> list[Path]:
 
 
 def commands_file() -> Path | None:
-    """The TOML file of commands `command.run` may run; None: none may be run."""
-    path = getattr(settings, "COMMANDS_FILE", None)
-    return Path(path) if path else None
+    """The TOML file of commands `command.run` may run; None: none may be run.
+
+    Unset, it is the one an installation writes for its own sandbox, once that is there. It lies outside
+    `CONFIG_ROOTS`: whoever may change a file below those must not be able to change what a command does.
+    """
+    if path := getattr(settings, "COMMANDS_FILE", None):
+        return Path(path)
+    own = var_dir() / "commands" / "commands.toml"
+    return own if own.is_file() else None
 
 
 def http_allowed_urls() -> list[str]:
