@@ -1,8 +1,29 @@
+"""Configuration of the governance app."""
+
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
 class GovernanceConfig(AppConfig):
-    """Configuration of the governance app."""
+    """Registers the gates, executors, job runners and reactions of governance."""
 
     name = "governance"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Importing a module that registers something is what registers it."""
+        from verification import executors, gates
+
+        from . import gates as ours
+        from . import logins
+        from .executors.hold_release import HoldRelease
+        from .executors.policy_change import PolicyChange
+
+        for module in ("facts", "reactions", "reopening"):
+            import_module(f"governance.{module}")
+        for gate in ours.GATES:
+            gates.register(gate)
+        executors.register(HoldRelease())
+        executors.register(PolicyChange())
+        logins.connect()

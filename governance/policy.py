@@ -176,7 +176,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything a rule may look at. `groups` are the requester's; `risk` is what is known about the danger."""
+    """Everything a rule may look at. `groups` are the requester's; `risk` is what is known about the danger.
+
+    `minimum_tier` is the least its proposer asks for; it can only make the verdict stricter.
+    """
 
     action_type: str
     target: str
@@ -188,6 +191,7 @@ class Situation:
     groups: frozenset[str] = frozenset()
     mission_id: str = ""
     playbook: str = ""
+    minimum_tier: str = ""
     risk: Mapping[str, Any] = field(default_factory=dict)
 
     def variables(self) -> JsonDict:
@@ -264,6 +268,8 @@ class Policy:
         final = situation.reversibility in (None, Reversibility.IRREVERSIBLE)
         if final and _strictest(verdicts) is Effect.TIER_1:
             verdicts.append(Matched("", Effect.TIER_3, "cannot be taken back, so it never runs by itself"))
+        if situation.minimum_tier:
+            verdicts.append(Matched("", Effect(situation.minimum_tier), "its plan asks for no less"))
         effect = _strictest(verdicts)
         decisive = next((rule for rule, match in matched if match.effect is effect), None)
         return Ruling(

@@ -28,3 +28,23 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class AgentKey(models.Model):
+    """What is known of a key besides its hash, which knox keeps under `token_digest`. Outlives the key itself."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="keys")
+    token_digest = models.CharField(max_length=128, unique=True)
+    token_key = models.CharField(max_length=25)
+    created_by_label = models.CharField(max_length=150)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.token_key}... of {self.agent_id}"

@@ -6,13 +6,14 @@ from django.db import models
 from auditlog.ids import new_id
 from verification.models import Contract, Revision
 
-from .policies import Policy
+from .policies import Assessment, Policy
 
 
 class ApprovalRequest(models.Model):
     """A question to people, frozen: what they are shown is what they approve.
 
-    `document` is the exact RFC 8785 text whose SHA-256 is `digest`.
+    `document` is the exact RFC 8785 text whose SHA-256 is `digest`. `drift` says what has changed in the world since
+    the request before this one: `{"request": its id, "before": state, "after": state}`.
     """
 
     class State(models.TextChoices):
@@ -34,8 +35,10 @@ class ApprovalRequest(models.Model):
     document = models.TextField()
     requirements = models.JSONField()
     policy = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+")
+    assessment = models.ForeignKey(Assessment, on_delete=models.PROTECT, related_name="+")
     preview = models.JSONField(default=dict)
     observation = models.JSONField(default=dict)
+    drift = models.JSONField(default=dict)
     fingerprint = models.CharField(max_length=64, blank=True)
     risk = models.JSONField(default=dict)
     risk_score = models.PositiveSmallIntegerField(default=0)

@@ -6,7 +6,7 @@ from auditlog.ids import new_id
 
 
 class Hold(models.Model):
-    """Nothing in its scope starts while it is engaged."""
+    """Nothing in its scope starts while it is engaged; `contract_id` is what led to it, if anything did."""
 
     class Scope(models.TextChoices):
         EVERYTHING = "everything"
@@ -20,6 +20,7 @@ class Hold(models.Model):
     pattern = models.CharField(max_length=500, blank=True)
     reason = models.TextField()
     source = models.CharField(max_length=20, default="person")
+    contract_id = models.UUIDField(null=True, blank=True)
     engaged_by_label = models.CharField(max_length=150)
     engaged_at = models.DateTimeField()
     released_by_label = models.CharField(max_length=150, blank=True)

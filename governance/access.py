@@ -1,0 +1,137 @@
+"""Who may: one table from role to permissions, and the one predicate every door asks.
+
+What a person may do to a request they made themselves is no permission: nobody decides on their own proposal,
+whatever stands here (see `approvals.decide`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import Model, Q, QuerySet
+
+from auditlog.refusals import Refused
+from verification.models import Contract
+
+from . import policies, principals
+from .models import Agent, ApprovalRequest
+
+_READ = frozenset(
+    f"{noun}.read"
+    for noun in (
+        *("contracts", "approvals", "holds", "policies", "agents", "webhooks", "snapshots", "benchmarks"),
+        *("missions", "incidents", "playbooks", "jobs", "auditlog", "learning", "summaries", "stream", "overview"),
+    )
+)
+_OPERATE = _READ | {
+    "policies.evaluate",
+    "contracts.propose",
+    "contracts.cancel",
+    "contracts.retry",
+    "contracts.rollback",
+    "holds.engage",
+    "holds.release",
+    "snapshots.create",
+    "snapshots.restore",
+    "benchmarks.run",
+    "missions.start",
+    "missions.manage",
+    "incidents.report",
+    "playbooks.run",
+    "jobs.manage",
+}
+_REVIEW = _OPERATE | {
+    "approvals.decide",
+    "approvals.withdraw",
+    "contracts.resolve",
+    "snapshots.mark_golden",
+    "benchmarks.mark_golden",
+}
+_ADMINISTER = _REVIEW | {"agents.manage", "webhooks.manage", "auditlog.export", "auditlog.acknowledge"}
+_AGENT = frozenset(
+    {
+        "contracts.propose",
+        "contracts.read",
+        "contracts.cancel",
+        "approvals.read",
+        "incidents.report",
+        "policies.evaluate",
+        "stream.read",
+    }
+)
+
+ROLES: dict[str, frozenset[str]] = {
+    "operators": frozenset(_OPERATE),
+    "reviewers": frozenset(_REVIEW),
+    "auditors": _READ | {"policies.evaluate", "auditlog.export"},
+}
+"""What members of a group may; any other group a policy names may what `reviewers` may."""
+
+AGENT_PERMISSIONS = _AGENT
+ADMINISTRATOR_PERMISSIONS = frozenset(_ADMINISTER)
+PERMISSIONS = ADMINISTRATOR_PERMISSIONS
+
+Row = TypeVar("Row", bound=Model)
+
+
+class Forbidden(Refused):
+    """The user may not do this."""
+
+    code = "not_permitted"
+    kind = Refused.Kind.FORBIDDEN
+
+
+class UnknownPermission(LookupError):
+    """A permission nobody has ever heard of: a slip of the pen in our own code."""
+
+
+def may(user: User | AnonymousUser | None, permission: str, obj: Model | None = None) -> bool:
+    """Whether the user may do this, and, with `obj`, to this row. Raises UnknownPermission for a misspelt one."""
+    if permission not in PERMISSIONS:
+        raise UnknownPermission(permission)
+    if user is None or permission not in permissions(user):
+        return False
+    return obj is None or _in_sight(user, obj)
+
+
+def require(user: User | AnonymousUser | None, permission: str, obj: Model | None = None) -> None:
+    """Raise Forbidden unless `may` says yes."""
+    if not may(user, permission, obj):
+        raise Forbidden(f"This needs the permission {permission}.")
+
+
+def permissions(user: User | AnonymousUser) -> frozenset[str]:
+    """Everything the user may, from their groups; an agent's never exceed what agents may."""
+    if not user.is_active or user.pk is None:
+        return frozenset()
+    agent = principals.agent_of(user)
+    if agent is not None:
+        return AGENT_PERMISSIONS if agent.state == Agent.State.ACTIVE else frozenset()
+    if user.is_superuser:
+        return ADMINISTRATOR_PERMISSIONS
+    groups = principals.groups_of(user.pk)
+    granted = [ROLES[group] for group in groups if group in ROLES]
+    if groups & policies.named_groups():
+        granted.append(ROLES["reviewers"])
+    return frozenset().union(*granted)
+
+
+def visible(user: User | AnonymousUser, rows: QuerySet[Row]) -> QuerySet[Row]:
+    """The rows this user may see: agents see their own contracts and requests and nothing else, people all."""
+    if principals.agent_of(user) is None:
+        return rows
+    own = _own(rows.model)
+    return rows.none() if own is None else rows.filter(Q(**{own: user.pk}))
+
+
+def _own(model: type[Any]) -> str | None:
+    """The column by which rows of a model belong to whom asked for them."""
+    return {Contract: "requested_by_id", ApprovalRequest: "requested_by_id"}.get(model)
+
+
+def _in_sight(user: User | AnonymousUser, obj: Model) -> bool:
+    if principals.agent_of(user) is None:
+        return True
+    own = _own(type(obj))
+    return own is not None and getattr(obj, own) == user.pk

@@ -1,0 +1,193 @@
+"""Agents: programs that propose, the person who answers for each, and their keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from knox.models import AuthToken
+
+from auditlog import log
+from auditlog.actors import Actor
+from auditlog.refusals import FieldError, Refused
+from auditlog.subjects import Subject
+
+from . import principals
+from .facts import AgentFact
+from .models import Agent, AgentKey
+
+KEY_DAYS = 90
+MAX_KEY_DAYS = 366
+OVERLAP = timedelta(hours=24)
+MAX_OVERLAP = timedelta(days=30)
+USE_NOTED_EVERY = timedelta(minutes=1)
+DEFAULT_LIMIT = 200
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?")
+
+
+class InvalidAgent(Refused):
+    """The agent cannot be made like this; `errors` names the fields."""
+
+    code = "invalid_agent"
+    kind = Refused.Kind.INVALID
+
+
+class NameTaken(Refused):
+    """There is an agent of this name."""
+
+    code = "agent_name_taken"
+    kind = Refused.Kind.CONFLICT
+
+
+class NoSuchAgent(Refused):
+    """There is no such agent."""
+
+    code = "agent_not_found"
+    kind = Refused.Kind.NOT_FOUND
+
+
+class NotActive(Refused):
+    """The agent was revoked or suspended."""
+
+    code = "agent_not_active"
+    kind = Refused.Kind.CONFLICT
+
+
+def create(
+    *,
+    name: str,
+    owner: User,
+    allowed_action_types: Sequence[str] = (),
+    by: Actor,
+    now: datetime,
+    open_request_limit: int = DEFAULT_LIMIT,
+    key_days: int = KEY_DAYS,
+) -> tuple[Agent, str]:
+    """Make an agent and its first key, which is answered once and never again.
+
+    Without allowed action types the agent may propose every type; the policy decides in any case. Raises
+    InvalidAgent and NameTaken.
+    """
+    _sensible(name, owner, allowed_action_types, key_days)
+    with log.recording():
+        username = f"agent-{name}"
+        if Agent.objects.filter(name=name).exists() or User.objects.filter(username=username).exists():
+            raise NameTaken(f"There is an agent called {name}.")
+        user = User(username=username, first_name=name)
+        user.set_unusable_password()
+        user.save()
+        agent = Agent.objects.create(
+            name=name,
+            user=user,
+            owner=owner,
+            allowed_action_types=sorted(set(allowed_action_types)),
+            open_request_limit=open_request_limit,
+            created_at=now,
+        )
+        row, key = _new_key(agent, by=by, now=now, days=key_days)
+        _say(agent, AgentFact.CREATED, by=by, now=now, key=row)
+    return agent, key
+
+
+def _sensible(name: str, owner: User, allowed_action_types: Sequence[str], key_days: int) -> None:
+    errors = []
+    if not _NAME.fullmatch(name):
+        errors.append(FieldError("/name", "invalid", "Small letters, digits and hyphens, at most 100."))
+    if not owner.is_active or principals.agent_of(owner) is not None:
+        errors.append(FieldError("/owner", "invalid", "The owner is a person whose account is active."))
+    if not 1 <= key_days <= MAX_KEY_DAYS:
+        errors.append(FieldError("/key_days", "out_of_range", f"From 1 to {MAX_KEY_DAYS} days."))
+    if not all(isinstance(each, str) and 0 < len(each) <= 100 for each in allowed_action_types):
+        errors.append(FieldError("/allowed_action_types", "wrong_type", "A list of action types is expected."))
+    if errors:
+        raise InvalidAgent(errors[0].detail, errors=errors)
+
+
+def rotate(
+    *,
+    agent_id: UUID,
+    overlap: timedelta = OVERLAP,
+    by: Actor,
+    now: datetime,
+    key_days: int = KEY_DAYS,
+) -> str:
+    """Make another key and answer it once; the earlier ones stay good for the overlap at most.
+
+    Raises NoSuchAgent, NotActive and InvalidAgent.
+    """
+    if not timedelta(0) <= overlap <= MAX_OVERLAP:
+        detail = f"The overlap is from none to {MAX_OVERLAP.days} days."
+        raise InvalidAgent(detail, errors=[FieldError("/overlap", "out_of_range", detail)])
+    with log.recording():
+        agent = _locked(agent_id)
+        if agent.state != Agent.State.ACTIVE:
+            raise NotActive(f"The agent is {agent.state}.")
+        until = now + overlap
+        AuthToken.objects.filter(user_id=agent.user_id, expiry__gt=until).update(expiry=until)
+        agent.keys.filter(expires_at__gt=until, revoked_at=None).update(expires_at=until)
+        row, key = _new_key(agent, by=by, now=now, days=key_days)
+        _say(agent, AgentFact.KEY_ROTATED, by=by, now=now, key=row)
+    return key
+
+
+def revoke(*, agent_id: UUID, by: Actor, now: datetime, reason: str = "") -> Agent:
+    """End an agent and all its keys, at once and for good. Doing it twice changes nothing."""
+    with log.recording():
+        agent = _locked(agent_id)
+        if agent.state == Agent.State.REVOKED:
+            return agent
+        agent.state = Agent.State.REVOKED
+        agent.save(update_fields=["state"])
+        User.objects.filter(pk=agent.user_id).update(is_active=False)
+        AuthToken.objects.filter(user_id=agent.user_id).delete()
+        agent.keys.filter(revoked_at=None).update(revoked_at=now)
+        _say(agent, AgentFact.REVOKED, by=by, now=now, reason=reason)
+    return agent
+
+
+def used(token_digest: str, *, now: datetime) -> None:
+    """Note that a key was used; at most once a minute, so that reads stay reads."""
+    stale = AgentKey.objects.filter(token_digest=token_digest)
+    stale.exclude(last_used_at__gt=now - USE_NOTED_EVERY).update(last_used_at=now)
+
+
+def named(name: str) -> Agent:
+    """The agent of this name. Raises NoSuchAgent."""
+    agent = Agent.objects.filter(name=name).first()
+    if agent is None:
+        raise NoSuchAgent(f"There is no agent called {name[:100]}.")
+    return agent
+
+
+def _locked(agent_id: UUID) -> Agent:
+    agent = Agent.objects.select_for_update().filter(pk=agent_id).first()
+    if agent is None:
+        raise NoSuchAgent(f"There is no agent {agent_id}.")
+    return agent
+
+
+def _new_key(agent: Agent, *, by: Actor, now: datetime, days: int) -> tuple[AgentKey, str]:
+    token, key = AuthToken.objects.create(user=agent.user, expiry=timedelta(days=days))
+    row = AgentKey.objects.create(
+        agent=agent,
+        token_digest=token.digest,
+        token_key=token.token_key,
+        created_by_label=by.label,
+        created_at=now,
+        expires_at=now + timedelta(days=days),
+    )
+    return row, key
+
+
+def _say(
+    agent: Agent, fact: AgentFact, *, by: Actor, now: datetime, key: AgentKey | None = None, reason: str = ""
+) -> None:
+    data: dict[str, object] = {"agent": agent.name, "owner_id": str(agent.owner_id)}
+    if key is not None:
+        data |= {"key": key.token_key, "expires_at": key.expires_at}
+    if reason:
+        data["reason"] = reason
+    log.append(fact, actor=by, subject=Subject("agent", str(agent.pk), agent.name), data=data, now=now)

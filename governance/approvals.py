@@ -1,0 +1,642 @@
+"""Approvals: what people decide about a request, and what becomes of it.
+
+Invariants by letter are those of `docs/approvals.md`. Who needs a contract and its request locks the contract first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+
+from auditlog import jobs, log
+from auditlog.actors import SYSTEM, Actor
+from auditlog.refusals import FieldError, Refused
+from verification import contracts
+from verification.models import Contract, Revision, State
+
+from . import access, asking, holding, principals, quorum
+from . import digest as digests
+from .asking import Examined
+from .facts import ApprovalFact
+from .models import ApprovalRequest, Decision
+from .policy import Requirements
+from .shapes import Changes
+
+Verdict = Decision.Verdict
+JsonDict = dict[str, Any]
+
+MAX_REASON_CHARS = 4_000
+MAX_BATCH = 100
+EXPIRE_AT_ONCE = 500
+REOPEN_JOB = "approval.reopen"
+LOOK_AGAIN_SECONDS = 60.0
+GIVE_UP_AFTER = timedelta(hours=24)
+
+OPEN = (ApprovalRequest.State.PENDING, ApprovalRequest.State.APPROVED)
+
+
+class NotFound(Refused):
+    """There is no such request, or it is none of this user's business."""
+
+    code = "approval_not_found"
+    kind = Refused.Kind.NOT_FOUND
+
+
+class NotPending(Refused):
+    """The request has been decided, or is over."""
+
+    code = "request_not_pending"
+    kind = Refused.Kind.CONFLICT
+
+
+class RequestExpired(Refused):
+    """Time ran out; expiry never approves."""
+
+    code = "request_expired"
+    kind = Refused.Kind.CONFLICT
+
+
+class StaleDigest(Refused):
+    """What was decided on is not what the request asks."""
+
+    code = "stale_digest"
+    kind = Refused.Kind.CONFLICT
+
+
+class SeparationOfDuties(Refused):
+    """Nobody decides on what they, or the agent they answer for, asked for. No setting lifts this."""
+
+    code = "separation_of_duties"
+    kind = Refused.Kind.FORBIDDEN
+
+
+class NotAnApprover(Refused):
+    """The person is in none of the groups this request asks."""
+
+    code = "not_an_approver"
+    kind = Refused.Kind.FORBIDDEN
+
+
+class AlreadyDecided(Refused):
+    """This person has decided on this request; they may withdraw first."""
+
+    code = "already_decided"
+    kind = Refused.Kind.CONFLICT
+
+
+class SecondFactorRequired(Refused):
+    """The policy asks for a second factor."""
+
+    code = "second_factor_required"
+    kind = Refused.Kind.FORBIDDEN
+
+
+class BadDecision(Refused):
+    """The decision does not make sense; `errors` names the fields."""
+
+    code = "bad_decision"
+    kind = Refused.Kind.INVALID
+
+
+class EditDenied(Refused):
+    """The policy says no to the edited wording; the request stands as it was."""
+
+    code = "edit_denied_by_policy"
+    kind = Refused.Kind.INVALID
+
+
+class NothingToWithdraw(Refused):
+    """This person has no decision on this request."""
+
+    code = "nothing_to_withdraw"
+    kind = Refused.Kind.CONFLICT
+
+
+class AlreadyStarted(Refused):
+    """Execution has begun or the request is over: there is nothing left to take back."""
+
+    code = "already_started"
+    kind = Refused.Kind.CONFLICT
+
+
+# --- reading ---
+
+
+@dataclass(frozen=True)
+class SlotView:
+    """A slot of a request as people see it; `person` and `decided_at` are None while it is open."""
+
+    group: str
+    person: User | None
+    decided_at: datetime | None
+
+
+def slots(request: ApprovalRequest) -> list[SlotView]:
+    """The slots of a request and who fills them, counting only who may still speak (H)."""
+    given = {decision.person_id: decision for decision in _approvals(request)}
+    return [
+        SlotView(
+            slot.group,
+            given[slot.person].person if slot.person is not None else None,
+            given[slot.person].created_at if slot.person is not None else None,
+        )
+        for slot in filled(request)
+    ]
+
+
+def filled(request: ApprovalRequest) -> list[quorum.Slot]:
+    """The slots of a request, filled by the approvals that count now (G, H)."""
+    requirements = Requirements.from_dict(request.requirements)
+    asking_side = principals.answerable(request.requested_by_id)
+    counting = [
+        quorum.Approval(decision.person_id, principals.groups_of(decision.person_id))
+        for decision in _approvals(request)
+        if decision.person_id not in asking_side and access.may(decision.person, "approvals.decide")
+    ]
+    return quorum.fill(requirements.approvals, counting)
+
+
+def _approvals(request: ApprovalRequest) -> list[Decision]:
+    standing = Decision.objects.filter(request_id=request.pk, verdict=Verdict.APPROVE, withdrawn_at=None)
+    return [
+        each
+        for each in standing.select_related("person").order_by("created_at", "id")
+        if digests.same(each.digest, request.digest)
+    ]
+
+
+def deadline(request: ApprovalRequest, *, now: datetime) -> datetime:
+    """When a pending request expires: its clock stops while a hold covers the contract (I)."""
+    paused = holding.paused(request.contract, since=request.created_at, until=now)
+    return request.expires_at + paused
+
+
+def refusal(request: ApprovalRequest, user: User) -> Refused | None:
+    """Why this person may not decide on this request, whatever its state; None when they may.
+
+    The one predicate of every door: F, then permission, then H.
+    """
+    person = User.objects.filter(pk=user.pk).first()
+    if person is None or not person.is_active:
+        return access.Forbidden("This account is not active.")
+    if person.pk in principals.answerable(request.requested_by_id):
+        return SeparationOfDuties("Nobody decides on what they, or an agent they answer for, asked for.")
+    if not access.may(person, "approvals.decide"):
+        return access.Forbidden("This needs the permission approvals.decide.")
+    asked = Requirements.from_dict(request.requirements).groups
+    if not asked & principals.groups_of(person.pk):
+        return NotAnApprover(f"This request asks members of {', '.join(sorted(asked))}.")
+    return None
+
+
+# --- deciding ---
+
+
+def decide(
+    *,
+    request_id: UUID,
+    by: Actor,
+    user: User,
+    verdict: str,
+    digest: str,
+    reason: str = "",
+    edits: JsonDict | None = None,
+    now: datetime,
+    second_factor: bool = False,
+) -> ApprovalRequest:
+    """Say yes, no, or "not like this" to exactly what was shown; answers the request as it stands then.
+
+    `digest` is the one that was shown. `edits` with an approval make another revision, whose request is answered.
+    `second_factor` says that this person has proved one in this session. Raises the refusals above and NotNow.
+    """
+    _sensible(verdict, reason, edits)
+    if edits:
+        return _decide_edited(
+            request_id, by, user, digest, reason, Changes.from_body(edits, at="/edits"), now, second_factor
+        )
+    with log.recording():
+        contract, request = _locked(request_id)
+        _admit(contract, request, user, digest, now, second_factor)
+        _write(contract, request, by, user, Verdict(verdict), reason, now)
+        _FOLLOWS[Verdict(verdict)](contract, request, by, reason, now)
+    return request
+
+
+def _sensible(verdict: str, reason: str, edits: Any) -> None:
+    errors = []
+    if verdict not in Verdict.values:
+        errors.append(FieldError("/verdict", "not_allowed", f"One of {', '.join(Verdict.values)} is expected."))
+    elif verdict != Verdict.APPROVE and not reason.strip():
+        errors.append(FieldError("/reason", "missing", "A rejection or a request for changes says why."))
+    if len(reason) > MAX_REASON_CHARS:
+        errors.append(FieldError("/reason", "too_long", f"At most {MAX_REASON_CHARS} characters."))
+    errors += digests.unfaithful(reason, at="/reason")
+    if edits and verdict != Verdict.APPROVE:
+        errors.append(FieldError("/edits", "not_allowed", "Only an approval can edit."))
+    if errors:
+        raise BadDecision(errors[0].detail, errors=errors)
+
+
+def _locked(request_id: UUID) -> tuple[Contract, ApprovalRequest]:
+    """A request and its contract, both locked and both read after the lock."""
+    contract_id = ApprovalRequest.objects.filter(pk=request_id).values_list("contract_id", flat=True).first()
+    if contract_id is None:
+        raise NotFound(f"There is no approval request {request_id}.")
+    contract = contracts.lock(contract_id)
+    request = ApprovalRequest.objects.select_for_update(of=("self",)).get(pk=request_id)
+    request.contract = contract
+    return contract, request
+
+
+def _admit(
+    contract: Contract, request: ApprovalRequest, user: User, digest: str, now: datetime, second_factor: bool
+) -> None:
+    """Raise the first reason for which this person cannot decide this now."""
+    if (no := refusal(request, user)) is not None:
+        raise no
+    if request.state == ApprovalRequest.State.EXPIRED:
+        raise RequestExpired("The request has expired.")
+    if request.state != ApprovalRequest.State.PENDING or contract.state != State.AWAITING_APPROVAL:
+        raise NotPending(f"The request is {request.state}.")
+    if deadline(request, now=now) <= now:
+        raise RequestExpired("The request has expired.")
+    if not digests.same(digest, request.digest):
+        raise StaleDigest("This is not what the request asks now; read it again and decide on its digest.")
+    if Decision.objects.filter(request=request, person_id=user.pk, withdrawn_at=None).exists():
+        raise AlreadyDecided("You have decided on this request; withdraw first to decide anew.")
+    if request.requirements.get("second_factor") and not second_factor:
+        raise SecondFactorRequired("The policy asks for a second factor to decide this.")
+
+
+def _write(
+    contract: Contract,
+    request: ApprovalRequest,
+    by: Actor,
+    user: User,
+    verdict: Verdict,
+    reason: str,
+    now: datetime,
+    *,
+    shown_digest: str = "",
+) -> Decision:
+    """Write a decision and its fact; the fact's entry is what a receipt proves."""
+    edited = {"shown_digest": shown_digest} if shown_digest else {}
+    entry_id = log.append(
+        ApprovalFact.DECIDED,
+        actor=by,
+        subject=asking.subject_of(request),
+        data={
+            **_about(contract, request),
+            "verdict": verdict.value,
+            "reason": reason,
+            "edited": bool(shown_digest),
+            **edited,
+        },
+        now=now,
+        contract_id=contract.pk,
+        mission_id=contract.mission_id,
+    )
+    return Decision.objects.create(
+        request=request,
+        person_id=user.pk,
+        person_label=by.label,
+        verdict=verdict,
+        digest=request.digest,
+        reason=reason,
+        entry_id=entry_id,
+        created_at=now,
+    )
+
+
+def _approved(contract: Contract, request: ApprovalRequest, by: Actor, reason: str, now: datetime) -> None:
+    """One more yes: when every slot is filled the contract is authorized, in this transaction (N)."""
+    if not quorum.complete(filled(request)):
+        return
+    requirements = Requirements.from_dict(request.requirements)
+    start = max(now, request.revision.not_before) if request.revision.not_before else now
+    request.state = ApprovalRequest.State.APPROVED
+    request.valid_until = start + timedelta(seconds=requirements.valid_seconds)
+    request.save(update_fields=["state", "valid_until"])
+    _say(contract, request, ApprovalFact.GRANTED, by=by, reason=reason, now=now, valid_until=request.valid_until)
+    contracts.authorize(
+        contract_id=contract.pk,
+        tier=request.tier,
+        digest=request.digest,
+        valid_until=request.valid_until,
+        by=by,
+        now=now,
+    )
+
+
+def _rejected(contract: Contract, request: ApprovalRequest, by: Actor, reason: str, now: datetime) -> None:
+    """One more no: as many as the policy asks for end the request (J)."""
+    said_no = Decision.objects.filter(request=request, verdict=Verdict.REJECT, withdrawn_at=None).count()
+    if said_no < Requirements.from_dict(request.requirements).denials:
+        return
+    close(contract, request, ApprovalRequest.State.REJECTED, by=by, reason=reason, now=now)
+    contracts.reject(contract_id=contract.pk, by=by, reason=reason, now=now)
+
+
+def _returned(contract: Contract, request: ApprovalRequest, by: Actor, reason: str, now: datetime) -> None:
+    close(contract, request, ApprovalRequest.State.CHANGES_REQUESTED, by=by, reason=reason, now=now)
+    contracts.request_changes(contract_id=contract.pk, by=by, reason=reason, now=now)
+
+
+_FOLLOWS: dict[Verdict, Callable[[Contract, ApprovalRequest, Actor, str, datetime], None]] = {
+    Verdict.APPROVE: _approved,
+    Verdict.REJECT: _rejected,
+    Verdict.REQUEST_CHANGES: _returned,
+}
+
+
+def _decide_edited(
+    request_id: UUID,
+    by: Actor,
+    user: User,
+    digest: str,
+    reason: str,
+    changes: Changes,
+    now: datetime,
+    second_factor: bool,
+) -> ApprovalRequest:
+    """Approve something else than was asked: a new revision and a new request, on which the editor has approved (L)."""
+    examined, wording = _examined_edit(request_id, user, digest, changes, now)
+    with log.recording():
+        contract, request = _locked(request_id)
+        _admit(contract, request, user, digest, now, second_factor)
+        shown = request.digest
+        close(
+            contract,
+            request,
+            ApprovalRequest.State.CANCELLED,
+            by=by,
+            reason="Approved with edits; the next revision has a request of its own.",
+            code="edited",
+            now=now,
+        )
+        revision = asking.write_revision(
+            contract, wording, changes, origin=Revision.Origin.EDITED, by=by, now=now
+        )
+        contract.refresh_from_db()
+        opened = asking.put(contract=contract, revision=revision, examined=examined, by=by, now=now).request
+        assert opened is not None, "an edit asks for at least what was asked before"
+        opened.contract = contract
+        _write(contract, opened, by, user, Verdict.APPROVE, reason, now, shown_digest=shown)
+        _approved(contract, opened, by, reason, now)
+    return opened
+
+
+def _examined_edit(
+    request_id: UUID, user: User, digest: str, changes: Changes, now: datetime
+) -> tuple[Examined, asking.Wording]:
+    request = ApprovalRequest.objects.select_related("contract", "revision").filter(pk=request_id).first()
+    if request is None:
+        raise NotFound(f"There is no approval request {request_id}.")
+    _admit(request.contract, request, user, digest, now, second_factor=True)
+    wording = asking.reworded(request.contract, request.revision, changes)
+    examined = asking.examine(wording, user=request.contract.requested_by, now=now)
+    if examined.evaluation.ruling.denied:
+        raise EditDenied(examined.evaluation.ruling.reason)
+    least = Requirements.from_dict(request.requirements)
+    return examined.at_least(request.tier, least), wording
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one item of a batch: the request, or why not."""
+
+    request_id: UUID
+    request: ApprovalRequest | None
+    refused: Refused | None
+
+
+def decide_many(
+    *, items: Iterable[Mapping[str, Any]], by: Actor, user: User, now: datetime, second_factor: bool = False
+) -> list[Result]:
+    """Decide on several requests, each by its own digest and each on its own: one refusal stops no other.
+
+    An item is `{request_id, verdict, digest, reason?}`. Raises BadDecision for more than 100.
+    """
+    wanted = list(items)
+    if len(wanted) > MAX_BATCH:
+        raise BadDecision(f"At most {MAX_BATCH} decisions at once.")
+    return [_one(item, by=by, user=user, now=now, second_factor=second_factor) for item in wanted]
+
+
+def _one(item: Mapping[str, Any], *, by: Actor, user: User, now: datetime, second_factor: bool) -> Result:
+    request_id = item["request_id"]
+    try:
+        request = decide(
+            request_id=request_id,
+            by=by,
+            user=user,
+            verdict=item["verdict"],
+            digest=item["digest"],
+            reason=item.get("reason", ""),
+            now=now,
+            second_factor=second_factor,
+        )
+    except Refused as refused:
+        return Result(request_id, None, refused)
+    return Result(request_id, request, None)
+
+
+def withdraw(*, request_id: UUID, by: Actor, user: User, reason: str, now: datetime) -> ApprovalRequest:
+    """Take one's decision back while nothing has begun; an approved request is pending again (K)."""
+    access.require(user, "approvals.withdraw")
+    if errors := digests.unfaithful(reason, at="/reason"):
+        raise BadDecision(errors[0].detail, errors=errors)
+    with log.recording():
+        contract, request = _locked(request_id)
+        if request.state not in OPEN or contract.state not in (State.AWAITING_APPROVAL, State.AUTHORIZED):
+            raise AlreadyStarted(f"The request is {request.state}, the contract {contract.state}.")
+        mine = Decision.objects.filter(request=request, person_id=user.pk, withdrawn_at=None)
+        if mine.update(withdrawn_at=now) != 1:
+            raise NothingToWithdraw("You have no decision on this request.")
+        _say(contract, request, ApprovalFact.WITHDRAWN, by=by, reason=reason, now=now)
+        if request.state == ApprovalRequest.State.APPROVED and not quorum.complete(filled(request)):
+            request.state, request.valid_until = ApprovalRequest.State.PENDING, None
+            request.save(update_fields=["state", "valid_until"])
+            contracts.await_approval(
+                contract_id=contract.pk, tier=request.tier, by=by, reason="an approval was withdrawn", now=now
+            )
+    return request
+
+
+# --- the end of a request ---
+
+_SAID = {
+    ApprovalRequest.State.REJECTED: ApprovalFact.REJECTED,
+    ApprovalRequest.State.CHANGES_REQUESTED: ApprovalFact.CHANGES_REQUESTED,
+    ApprovalRequest.State.EXPIRED: ApprovalFact.EXPIRED,
+    ApprovalRequest.State.CANCELLED: ApprovalFact.CANCELLED,
+    ApprovalRequest.State.STALE: ApprovalFact.STALE,
+}
+
+
+def close(
+    contract: Contract,
+    request: ApprovalRequest,
+    state: ApprovalRequest.State,
+    *,
+    by: Actor,
+    reason: str,
+    now: datetime,
+    code: str = "",
+) -> None:
+    """End a request and say so. Inside `recording()`, both rows locked; the contract is the caller's to move."""
+    request.state, request.closed_at, request.closing_reason = state, now, reason
+    request.save(update_fields=["state", "closed_at", "closing_reason"])
+    _say(contract, request, _SAID[state], by=by, reason=reason, now=now, code=code)
+
+
+def close_open(
+    contract: Contract, state: ApprovalRequest.State, *, by: Actor, reason: str, now: datetime
+) -> None:
+    """End the open request of a locked contract, if it has one."""
+    for request in ApprovalRequest.objects.select_for_update(of=("self",)).filter(contract=contract, state__in=OPEN):
+        close(contract, request, state, by=by, reason=reason, now=now)
+
+
+def spend(request: ApprovalRequest, *, now: datetime) -> None:
+    """The approval is used up by the execution that begins now (E). Inside the claim's transaction."""
+    request.state, request.closed_at = ApprovalRequest.State.SPENT, now
+    request.save(update_fields=["state", "closed_at"])
+
+
+def expire_due(*, now: datetime) -> int:
+    """End every pending request whose time has run out; returns how many. Expiry never approves (I)."""
+    due = ApprovalRequest.objects.filter(state=ApprovalRequest.State.PENDING, expires_at__lte=now)
+    ids = list(due.order_by("expires_at").values_list("pk", flat=True)[:EXPIRE_AT_ONCE])
+    return sum(_expire(request_id, now=now) for request_id in ids)
+
+
+def _expire(request_id: UUID, *, now: datetime) -> bool:
+    with log.recording():
+        contract, request = _locked(request_id)
+        if request.state != ApprovalRequest.State.PENDING or deadline(request, now=now) > now:
+            return False
+        reason = "Nobody decided in time."
+        close(contract, request, ApprovalRequest.State.EXPIRED, by=SYSTEM, reason=reason, now=now)
+        if contract.state == State.AWAITING_APPROVAL:
+            contracts.expire(contract_id=contract.pk, by=SYSTEM, reason=reason, now=now)
+    return True
+
+
+# --- asking again ---
+
+
+def owe_reopening(contract_id: UUID, *, now: datetime) -> None:
+    """See to it that a contract which waits for people is asked about (in a job, since it has to look first)."""
+    with log.recording():
+        contract = contracts.lock(contract_id)
+        pending = ApprovalRequest.objects.filter(contract=contract, state=ApprovalRequest.State.PENDING)
+        if contract.state == State.AWAITING_APPROVAL and not pending.exists():
+            jobs.enqueue(
+                kind=REOPEN_JOB,
+                subject_id=str(contract.pk),
+                now=now,
+                contract_id=contract.pk,
+                mission_id=contract.mission_id,
+            )
+
+
+def reopen(contract_id: UUID, *, now: datetime) -> ApprovalRequest | None:
+    """Ask anew about a contract that waits for people and has no pending request, showing what has changed.
+
+    Does nothing when there is nothing to ask. Raises what `asking.examine` refuses.
+    """
+    contract = Contract.objects.select_related("requested_by").filter(pk=contract_id).first()
+    if contract is None or contract.state != State.AWAITING_APPROVAL:
+        return None
+    revision = contract.revision
+    examined = asking.examine(asking.Wording.of(contract, revision), user=contract.requested_by, now=now)
+    with log.recording():
+        contract = contracts.lock(contract_id)
+        before = _latest(contract)
+        if contract.state != State.AWAITING_APPROVAL or contract.current_revision != revision.number:
+            return None
+        if before is not None and before.state == ApprovalRequest.State.PENDING:
+            return before
+        if before is not None and before.state == ApprovalRequest.State.APPROVED:
+            why = "What it rested on no longer holds."
+            close(contract, before, ApprovalRequest.State.STALE, by=SYSTEM, reason=why, now=now)
+        if before is not None and not examined.evaluation.ruling.denied:
+            examined = examined.at_least(before.tier, Requirements.from_dict(before.requirements))
+        drift = _drift(before, examined) if before else {}
+        return asking.put(
+            contract=contract, revision=revision, examined=examined, by=SYSTEM, now=now, drift=drift
+        ).request
+
+
+def give_up(contract_id: UUID, *, reason: str, now: datetime) -> None:
+    """Nobody can be asked about this contract any more: it ends."""
+    with log.recording():
+        contract = contracts.lock(contract_id)
+        if contract.state == State.AWAITING_APPROVAL:
+            close_open(contract, ApprovalRequest.State.CANCELLED, by=SYSTEM, reason=reason, now=now)
+            contracts.cancel(contract_id=contract_id, by=SYSTEM, reason=reason, now=now)
+
+
+def _latest(contract: Contract) -> ApprovalRequest | None:
+    found = ApprovalRequest.objects.select_for_update(of=("self",)).filter(contract=contract)
+    return found.order_by("-created_at", "-id").first()
+
+
+def _drift(before: ApprovalRequest, examined: Examined) -> JsonDict:
+    """What has changed in the world since people were asked before; empty when nothing has."""
+    if before.fingerprint == examined.look.fingerprint:
+        return {}
+    return {
+        "request": str(before.pk),
+        "before": before.observation.get("state"),
+        "after": examined.look.observation.state,
+    }
+
+
+# --- facts ---
+
+
+def _about(contract: Contract, request: ApprovalRequest) -> JsonDict:
+    return {
+        "action_type": contract.action_type,
+        "target": contract.target,
+        "tier": request.tier,
+        "revision": request.revision.number,
+        "digest": request.digest,
+    }
+
+
+def _say(
+    contract: Contract,
+    request: ApprovalRequest,
+    fact: ApprovalFact,
+    *,
+    by: Actor,
+    reason: str,
+    now: datetime,
+    code: str = "",
+    valid_until: datetime | None = None,
+) -> None:
+    more: JsonDict = {"code": code} if code else {}
+    if valid_until is not None:
+        more["valid_until"] = valid_until
+    log.append(
+        fact,
+        actor=by,
+        subject=asking.subject_of(request),
+        data={
+            **_about(contract, request),
+            "reason": reason,
+            "latency_seconds": max(0, int((now - request.created_at).total_seconds())),
+            **more,
+        },
+        now=now,
+        contract_id=contract.pk,
+        mission_id=contract.mission_id,
+    )

@@ -1,0 +1,5 @@
+"""What of this app runs by the clock: name -> (task, interval in seconds or the name of a setting, queue)."""
+
+BEATS: dict[str, tuple[str, float | str, str]] = {
+    "governance-expire": ("governance.tasks.expire_due", 30.0, "default"),
+}

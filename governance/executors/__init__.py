@@ -1,0 +1,1 @@
+"""Executors of what governance itself can be asked to do."""

@@ -1,0 +1,162 @@
+"""The facts governance appends to the log, and the shape of the data each of them carries."""
+
+from typing import NotRequired, TypedDict
+
+from auditlog.facts import Facts, fact
+
+
+class Slots(TypedDict):
+    """How many people of a group are asked."""
+
+    group: str
+    count: int
+
+
+class ApprovalAsked(TypedDict):
+    """People are asked; `expires_at` as text, `risk_score` from 0 to 100."""
+
+    action_type: str
+    target: str
+    tier: str
+    revision: int
+    digest: str
+    approvals: list[Slots]
+    expires_at: str
+    risk_score: int
+    policy_version: int
+
+
+class ApprovalDecided(TypedDict):
+    """What one person said, bound to the digest they were shown. Edited: `shown_digest` is the one before."""
+
+    action_type: str
+    target: str
+    tier: str
+    revision: int
+    digest: str
+    verdict: str
+    reason: str
+    edited: bool
+    shown_digest: NotRequired[str]
+    on_behalf_of: NotRequired[str]
+
+
+class ApprovalClosed(TypedDict):
+    """A request came to an end, or back; `latency_seconds` since it was opened."""
+
+    action_type: str
+    target: str
+    tier: str
+    revision: int
+    digest: str
+    reason: str
+    latency_seconds: int
+    valid_until: NotRequired[str]
+    code: NotRequired[str]
+
+
+class ProposalRefused(TypedDict):
+    """A proposal reached for what it may not have."""
+
+    action_type: str
+    target: str
+    code: str
+    detail: str
+
+
+class HoldChanged(TypedDict):
+    """A hold was engaged or released."""
+
+    scope: str
+    pattern: str
+    reason: str
+    source: str
+
+
+class AgentChanged(TypedDict):
+    """An agent was made, revoked, or got another key; `key` is the part of it that is no secret."""
+
+    agent: str
+    owner_id: str
+    key: NotRequired[str]
+    expires_at: NotRequired[str]
+    reason: NotRequired[str]
+
+
+class PolicyChanged(TypedDict):
+    """Another version of the policy is in force."""
+
+    version: int
+    digest: str
+    previous_digest: str
+    rules: int
+    note: str
+
+
+class LoginTried(TypedDict):
+    """Somebody logged in, or failed to. What was typed is not written down: it may be a password."""
+
+    known: bool
+
+
+class WebhookChanged(TypedDict):
+    """A receiver of facts was added, switched off, or asked for one again."""
+
+    url: str
+    facts: list[str]
+
+
+class ApprovalFact(Facts):
+    """What happens to approval requests."""
+
+    REQUESTED = fact("approval.requested", ApprovalAsked)
+    DECIDED = fact("approval.decided", ApprovalDecided)
+    GRANTED = fact("approval.granted", ApprovalClosed)
+    REJECTED = fact("approval.rejected", ApprovalClosed)
+    CHANGES_REQUESTED = fact("approval.changes_requested", ApprovalClosed)
+    WITHDRAWN = fact("approval.withdrawn", ApprovalClosed)
+    EXPIRED = fact("approval.expired", ApprovalClosed)
+    CANCELLED = fact("approval.cancelled", ApprovalClosed)
+    STALE = fact("approval.stale", ApprovalClosed)
+
+
+class ProposalFact(Facts):
+    """Proposals that never became contracts."""
+
+    REFUSED = fact("proposal.refused", ProposalRefused)
+
+
+class HoldFact(Facts):
+    """The switch."""
+
+    ENGAGED = fact("hold.engaged", HoldChanged)
+    RELEASED = fact("hold.released", HoldChanged)
+
+
+class AgentFact(Facts):
+    """What happens to agents and their keys."""
+
+    CREATED = fact("agent.created", AgentChanged)
+    KEY_ROTATED = fact("agent.key_rotated", AgentChanged)
+    REVOKED = fact("agent.revoked", AgentChanged)
+
+
+class PolicyFact(Facts):
+    """Who may do what has changed."""
+
+    CHANGED = fact("policy.changed", PolicyChanged)
+
+
+class AuthFact(Facts):
+    """People at the door."""
+
+    LOGIN = fact("auth.login", LoginTried)
+    LOGIN_FAILED = fact("auth.login_failed", LoginTried)
+
+
+class WebhookFact(Facts):
+    """Who is told."""
+
+    CREATED = fact("webhook.created", WebhookChanged)
+    SWITCHED_OFF = fact("webhook.switched_off", WebhookChanged)
+    REDELIVERED = fact("webhook.redelivered", WebhookChanged)

@@ -1,0 +1,255 @@
+"""Governance's reasons not to start, asked inside the claim (M): holds, digest, policy, expiry, approvers, drift.
+
+Holds come first: while one is engaged nothing else about a contract is touched.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from auditlog.actors import SYSTEM
+from auditlog.refusals import Refused
+from verification import executors
+from verification.executors.base import Reversibility
+from verification.gates import Closed, Dispatch, Gate, Then
+from verification.models import Contract, Execution, State
+
+from . import approvals, binding, digest, holding, policies, policy, quorum
+from .models import ApprovalRequest, Assessment
+
+HELD_RETRY_SECONDS = 15.0
+UNDECIDABLE_RETRY_SECONDS = 60.0
+USABLE = (ApprovalRequest.State.APPROVED, ApprovalRequest.State.SPENT)
+
+
+def request_of(contract: Contract) -> ApprovalRequest | None:
+    """The request whose approval this contract runs on, locked; retries run on one that is spent already (E)."""
+    found = ApprovalRequest.objects.select_for_update(of=("self",)).filter(contract=contract, state__in=USABLE)
+    request = found.filter(revision__number=contract.current_revision).order_by("-created_at", "-id").first()
+    if request is not None:
+        request.contract = contract
+    return request
+
+
+def frozen_of(contract: Contract) -> ApprovalRequest | Assessment | None:
+    """What a contract was authorized on: its approved request, or for tier_1 its assessment."""
+    if (request := request_of(contract)) is not None:
+        return request
+    assessment = Assessment.objects.filter(contract=contract, digest=contract.authorized_digest).first()
+    by_itself = assessment is not None and assessment.effect == policy.Effect.TIER_1
+    return assessment if by_itself and contract.tier == policy.Tier.OPERATIONAL else None
+
+
+class _Gate(Gate):
+    """What the gates have in common: by default they write nothing."""
+
+    def closed(self, dispatch: Dispatch, why: Closed) -> None:
+        """End the request this contract ran on, when the contract itself goes back or ends."""
+        if why.then is Then.WAIT or dispatch.contract.state != State.AUTHORIZED:
+            return
+        request = request_of(dispatch.contract)
+        if request is not None and request.state == ApprovalRequest.State.APPROVED:
+            approvals.close(
+                dispatch.contract,
+                request,
+                _ENDS[why.then],
+                by=SYSTEM,
+                reason=why.detail,
+                code=why.code,
+                now=dispatch.now,
+            )
+
+    def begun(self, dispatch: Dispatch) -> None:
+        """Nothing to write."""
+
+
+_ENDS = {
+    Then.REAPPROVE: ApprovalRequest.State.STALE,
+    Then.EXPIRE: ApprovalRequest.State.EXPIRED,
+    Then.CANCEL: ApprovalRequest.State.CANCELLED,
+}
+
+
+class HoldGate(_Gate):
+    """A hold covers the contract, in the database or by the file VAR_DIR/HOLD."""
+
+    name = "holds"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Wait while held; `hold.release` passes."""
+        if dispatch.contract.action_type == holding.RELEASE:
+            return None
+        if why := holding.file_reason():
+            return Closed(self.name, "held", f"Everything on this host is held: {why}", Then.WAIT, HELD_RETRY_SECONDS)
+        hold = holding.covering(dispatch.contract)
+        if hold is None:
+            return None
+        return Closed(self.name, "held", f"Held ({hold}): {hold.reason}", Then.WAIT, HELD_RETRY_SECONDS)
+
+
+class DigestGate(_Gate):
+    """What will run is what was authorized, word for word, recomputed from the rows as they are now."""
+
+    name = "digest"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Cancel when anything differs: what is in the rows now was approved by nobody."""
+        contract = dispatch.contract
+        frozen = frozen_of(contract)
+        if frozen is None:
+            return Closed(self.name, "not_authorized", "Nothing says that this revision may run.", Then.CANCEL)
+        if not self._same(dispatch, frozen):
+            return Closed(
+                self.name,
+                "digest_mismatch",
+                "What is about to run is not what was authorized; it was changed behind everybody's back.",
+                Then.CANCEL,
+            )
+        if executors.get(contract.action_type).version != contract.executor_version:
+            return Closed(
+                self.name, "executor_changed", "The executor is another version now; propose again.", Then.CANCEL
+            )
+        return None
+
+    def _same(self, dispatch: Dispatch, frozen: ApprovalRequest | Assessment) -> bool:
+        contract, revision = dispatch.contract, dispatch.revision
+        if revision.number != contract.current_revision or contract.tier != frozen.tier:
+            return False
+        try:
+            recomputed = digest.sha256(binding.document(contract, revision, frozen))
+        except ValueError:
+            return False
+        return digest.same(recomputed, contract.authorized_digest) and digest.same(recomputed, frozen.digest)
+
+
+class ExpiryGate(_Gate):
+    """An authorization that was not used in time is none; the clock stops while held (I)."""
+
+    name = "expiry"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Expire. A retry is part of the execution that used the authorization, so it is not asked."""
+        contract = dispatch.contract
+        if contract.state != State.AUTHORIZED or contract.valid_until is None or contract.authorized_at is None:
+            return None
+        paused = holding.paused(contract, since=contract.authorized_at, until=dispatch.now)
+        if contract.valid_until + paused > dispatch.now:
+            return None
+        return Closed(self.name, "authorization_expired", "The authorization was not used in time.", Then.EXPIRE)
+
+
+class PolicyGate(_Gate):
+    """The policy in force now asks for no more than the one that was asked then."""
+
+    name = "policy"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Back to people when it is stricter now; cancel when it denies; wait when it cannot be read."""
+        contract = dispatch.contract
+        frozen = frozen_of(contract)
+        if frozen is None:
+            return None
+        try:
+            ruling = policies.evaluate(
+                action_type=contract.action_type,
+                target=contract.target,
+                parameters=dispatch.revision.parameters,
+                user=contract.requested_by,
+                now=dispatch.now,
+                mission_id=contract.mission_id,
+                playbook=contract.playbook,
+            ).ruling
+        except Refused as refusal:
+            return Closed(self.name, refusal.code, refusal.detail, Then.WAIT, UNDECIDABLE_RETRY_SECONDS)
+        if ruling.denied:
+            return Closed(self.name, "denied_by_policy", ruling.reason, Then.CANCEL)
+        why = policy.stricter(ruling, policy.Requirements.from_dict(frozen.requirements), frozen.tier)
+        return Closed(self.name, "policy_stricter", why, Then.REAPPROVE) if why else None
+
+
+class ApproversGate(_Gate):
+    """Who approved is still active, still in the group, and still on nobody's side (H, F)."""
+
+    name = "approvers"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Back to people when a slot is no longer filled."""
+        request = request_of(dispatch.contract)
+        if request is None or quorum.complete(approvals.filled(request)):
+            return None
+        return Closed(
+            self.name,
+            "approvers_changed",
+            "Not everybody who approved may still do so; others have to be asked.",
+            Then.REAPPROVE,
+        )
+
+
+class DriftGate(_Gate):
+    """The target is as the approvers saw it. Where nobody looked at it there is nothing to compare."""
+
+    name = "drift"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Back to people when the world moved."""
+        request = request_of(dispatch.contract)
+        if request is None or digest.same(request.fingerprint, dispatch.fingerprint):
+            return None
+        return Closed(
+            self.name, "target_drifted", "The target is not as the approvers saw it.", Then.REAPPROVE
+        )
+
+
+class CooldownGate(_Gate):
+    """Between two runs of the same action on the same target lies the time the policy asks for."""
+
+    name = "cooldown"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Wait out the rest of it. Attempts of this contract itself do not count."""
+        contract = dispatch.contract
+        frozen = frozen_of(contract)
+        wanted = timedelta(seconds=policy.Requirements.from_dict(frozen.requirements).cooldown_seconds if frozen else 0)
+        if not wanted:
+            return None
+        others = Execution.objects.filter(target=contract.target, contract__action_type=contract.action_type)
+        last = others.exclude(contract=contract).exclude(started_at=None).order_by("-started_at").first()
+        if last is None or last.started_at is None or last.started_at + wanted <= dispatch.now:
+            return None
+        left = (last.started_at + wanted - dispatch.now).total_seconds()
+        return Closed(self.name, "cooling_down", f"{left:.0f} s of cooldown are left.", Then.WAIT, left)
+
+
+class SpendingGate(_Gate):
+    """Says no to nothing; an approval is spent by the execution that begins (E)."""
+
+    name = "spending"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Always open, except that an irreversible action never runs on the policy's word alone (C)."""
+        contract = dispatch.contract
+        if contract.tier != policy.Tier.OPERATIONAL or request_of(contract) is not None:
+            return None
+        call = executors.Call(contract.action_type, contract.target, dispatch.revision.parameters)
+        if executors.get(contract.action_type).reversibility(call) is not Reversibility.IRREVERSIBLE:
+            return None
+        return Closed(self.name, "irreversible", "What cannot be taken back never runs by itself.", Then.CANCEL)
+
+    def begun(self, dispatch: Dispatch) -> None:
+        """Spend the approval."""
+        request = request_of(dispatch.contract)
+        if request is not None and request.state == ApprovalRequest.State.APPROVED:
+            approvals.spend(request, now=dispatch.now)
+
+
+GATES: tuple[Gate, ...] = (
+    HoldGate(),
+    DigestGate(),
+    ExpiryGate(),
+    PolicyGate(),
+    ApproversGate(),
+    DriftGate(),
+    CooldownGate(),
+    SpendingGate(),
+)
+"""In the order in which they are asked."""

@@ -1,0 +1,149 @@
+"""What holds keep from starting, and how they stop the clocks of what they cover."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+
+from auditlog import log
+from auditlog.actors import Actor
+from auditlog.refusals import Refused
+from auditlog.subjects import Subject
+from verification.models import Contract
+
+from .facts import HoldFact
+from .models import Hold
+
+RELEASE = "hold.release"
+FILE_NAME = "HOLD"
+Scope = Hold.Scope
+
+
+class NoSuchHold(Refused):
+    """There is no such hold."""
+
+    code = "hold_not_found"
+    kind = Refused.Kind.NOT_FOUND
+
+
+class NotEngaged(Refused):
+    """The hold was released already."""
+
+    code = "hold_not_engaged"
+    kind = Refused.Kind.CONFLICT
+
+
+def mark_released(*, hold_id: UUID, by: Actor, reason: str, now: datetime) -> Hold:
+    """Take a hold off. Only the executor of `hold.release` calls this, when its contract runs. Raises NotEngaged."""
+    with log.recording():
+        hold = Hold.objects.select_for_update().filter(pk=hold_id).first()
+        if hold is None:
+            raise NoSuchHold(f"There is no hold {hold_id}.")
+        if hold.released_at is not None:
+            raise NotEngaged("The hold was released already.")
+        hold.released_at, hold.released_by_label = now, by.label
+        hold.save(update_fields=["released_at", "released_by_label"])
+        say(hold, HoldFact.RELEASED, reason=reason, by=by, now=now)
+    return hold
+
+
+def mark_engaged_again(*, hold_id: UUID, by: Actor, reason: str, now: datetime) -> Hold:
+    """Undo a release: the hold is engaged as if it had never been off. Raises NoSuchHold."""
+    with log.recording():
+        hold = Hold.objects.select_for_update().filter(pk=hold_id).first()
+        if hold is None:
+            raise NoSuchHold(f"There is no hold {hold_id}.")
+        if hold.released_at is None:
+            return hold
+        hold.released_at, hold.released_by_label = None, ""
+        hold.save(update_fields=["released_at", "released_by_label"])
+        say(hold, HoldFact.ENGAGED, reason=reason, by=by, now=now)
+    return hold
+
+
+def file_reason() -> str:
+    """Why the file VAR_DIR/HOLD holds everything on this host; empty when it is not there."""
+    path = Path(settings.VAR_DIR) / FILE_NAME
+    try:
+        return path.read_text(errors="replace").strip()[:500] or "the file HOLD is there"
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"the file HOLD cannot be read: {error.strerror}"
+
+
+def covering(contract: Contract) -> Hold | None:
+    """The engaged hold that keeps this contract from starting, if any; `hold.release` passes all."""
+    if contract.action_type == RELEASE:
+        return None
+    return next((hold for hold in Hold.objects.filter(released_at=None) if covers(hold, contract)), None)
+
+
+def covering_mission(mission_id: UUID) -> Hold | None:
+    """The engaged hold that keeps a whole mission from going on: on everything, or on this mission."""
+    mission = Q(scope=Scope.MISSION, pattern=str(mission_id))
+    return Hold.objects.filter(Q(scope=Scope.EVERYTHING) | mission, released_at=None).first()
+
+
+def covers(hold: Hold, contract: Contract) -> bool:
+    """Whether a contract is in the scope of a hold."""
+    return _MATCHES[Scope(hold.scope)](hold.pattern, contract)
+
+
+def paused(contract: Contract, *, since: datetime, until: datetime) -> timedelta:
+    """For how long, between two times, holds stopped this contract's clocks."""
+    if contract.action_type == RELEASE:
+        return timedelta(0)
+    overlapping = Hold.objects.filter(Q(released_at=None) | Q(released_at__gt=since), engaged_at__lt=until)
+    spans = [
+        (max(hold.engaged_at, since), min(hold.released_at or until, until))
+        for hold in overlapping
+        if covers(hold, contract)
+    ]
+    return length_of_union(spans)
+
+
+def length_of_union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
+    """How long at least one of the spans lasted; pure."""
+    total, end = timedelta(0), None
+    for start, stop in sorted(spans):
+        begin = start if end is None else max(start, end)
+        if stop > begin:
+            total += stop - begin
+            end = stop
+    return total
+
+
+def exactly(text: str) -> str:
+    """The pattern that matches this text and no other."""
+    return glob.escape(text)
+
+
+_MATCHES = {
+    Scope.EVERYTHING: lambda pattern, contract: True,
+    Scope.AGENT: lambda pattern, contract: (
+        contract.requested_by_kind == "agent" and fnmatch.fnmatchcase(contract.requested_by_label, pattern)
+    ),
+    Scope.ACTION_TYPE: lambda pattern, contract: fnmatch.fnmatchcase(contract.action_type, pattern),
+    Scope.TARGET: lambda pattern, contract: fnmatch.fnmatchcase(contract.target, pattern),
+    Scope.MISSION: lambda pattern, contract: str(contract.mission_id) == pattern,
+}
+
+
+def say(hold: Hold, fact: HoldFact, *, reason: str, by: Actor, now: datetime) -> None:
+    """Append a fact about a hold. Inside `recording()`."""
+    log.append(
+        fact,
+        actor=by,
+        subject=Subject("hold", str(hold.pk), str(hold)[:200]),
+        data={"scope": hold.scope, "pattern": hold.pattern, "reason": reason, "source": hold.source},
+        now=now,
+        contract_id=hold.contract_id,
+    )

@@ -1,0 +1,73 @@
+"""The story of a contract or a mission as the log tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from auditlog import entries
+from auditlog.models import Entry
+
+from . import words
+
+MOST = 500
+"""How many entries a page shows; the rest is found on the page of the log."""
+
+_BRIEFLY = ("verdict", "reason", "confidence", "error", "code", "playbook", "error_pattern", "goal")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One entry as a page shows it."""
+
+    index: int | None
+    at: datetime
+    fact: str
+    title: str
+    tone: str
+    actor: str
+    brief: list[tuple[str, str]]
+    document: Mapping[str, Any]
+    contract_id: UUID | None
+    mission_id: UUID | None
+    subject: str
+
+
+def of(*, contract_id: UUID | None = None, mission_id: UUID | None = None) -> list[Moment]:
+    """The entries of a contract or a mission in log order, with people's names where they are not erased."""
+    return moments(entries.timeline(contract_id=contract_id, mission_id=mission_id)[:MOST])
+
+
+def moments(found: Iterable[Entry]) -> list[Moment]:
+    """Entries as pages show them; they carry `leaf_index` (see `entries.in_order`)."""
+    rows = list(found)
+    documents = entries.disclosed(rows)
+    return [_moment(row, documents[row.id]) for row in rows]
+
+
+def _moment(entry: Entry, document: Mapping[str, Any]) -> Moment:
+    data = document.get("data") or {}
+    subject = document.get("subject") or {}
+    return Moment(
+        index=getattr(entry, "leaf_index", None),
+        at=entry.recorded_at,
+        fact=entry.fact,
+        title=words.sentence(entry.fact),
+        tone=_tone(entry, data),
+        actor=entries.label(document),
+        brief=[(name, words.spoken(str(data[name]))) for name in _BRIEFLY if data.get(name)],
+        document=document,
+        contract_id=entry.contract_id,
+        mission_id=entry.mission_id,
+        subject=str(subject.get("label") or subject.get("id") or ""),
+    )
+
+
+def _tone(entry: Entry, data: Mapping[str, Any]) -> str:
+    if entry.fact == "approval.decided":
+        return {"approve": "ok", "reject": "bad"}.get(str(data.get("verdict")), "warn")
+    last = entry.fact.rpartition(".")[2]
+    return words.tone(last.removeprefix("action_").removeprefix("problem_"))

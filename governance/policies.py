@@ -1,0 +1,204 @@
+"""Policies: which version is in force, what it says about an action, and how another version comes into force."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db.models import Max
+
+from auditlog import log
+from auditlog.actors import Actor
+from auditlog.refusals import Refused
+from auditlog.subjects import Subject
+from verification import executors
+from verification.executors.base import Call, Reversibility
+
+from . import digest, policy, principals, risk
+from .facts import PolicyFact
+from .models import Policy
+
+JsonDict = dict[str, Any]
+
+
+class NoPolicy(Refused):
+    """No policy is in force, so nothing can be decided."""
+
+    code = "no_policy"
+    kind = Refused.Kind.HELD
+
+
+class PolicyDamaged(Refused):
+    """The policy in force is not what was published."""
+
+    code = "policy_damaged"
+    kind = Refused.Kind.HELD
+
+
+class NothingChanged(Refused):
+    """The new version says what the one in force says."""
+
+    code = "policy_unchanged"
+    kind = Refused.Kind.CONFLICT
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the policy in force says about one action, and the risk it was told."""
+
+    ruling: policy.Ruling
+    policy: Policy
+    risk: risk.Risk
+
+    @property
+    def effect(self) -> str:
+        """`deny` or the tier."""
+        return self.ruling.effect.value
+
+    @property
+    def tier(self) -> str:
+        """The tier; a denial is filed under tier_3."""
+        return self.ruling.tier
+
+    @property
+    def requirements(self) -> policy.Requirements:
+        """What has to be true before it runs."""
+        return self.ruling.requirements
+
+    def as_dict(self) -> JsonDict:
+        """`{effect, tier, requirements, rules: [{rule, effect, why}], reason, instead, policy, risk}`."""
+        in_force = {"version": self.policy.version, "digest": self.policy.digest}
+        return {**self.ruling.as_dict(), "policy": in_force, "risk": self.risk.as_dict()}
+
+
+def current() -> Policy:
+    """The version in force. Raises NoPolicy, and PolicyDamaged when its row was changed behind our back."""
+    row = Policy.objects.filter(is_active=True).first()
+    if row is None:
+        raise NoPolicy("No policy is in force; run `manage.py bootstrap`.")
+    if not digest.same(row.digest, digest_of(document_of(row))):
+        raise PolicyDamaged(f"Policy {row.version} is not what was published; nothing is decided by it.")
+    return row
+
+
+def document_of(row: Policy) -> JsonDict:
+    """A version as the document it was published from."""
+    return {"unmatched": row.unmatched, "tiers": row.tiers, "rules": row.rules}
+
+
+def digest_of(document: JsonDict) -> str:
+    """SHA-256 (hex) of a policy document."""
+    return digest.sha256(digest.canonical(document))
+
+
+def parsed(row: Policy) -> policy.Policy:
+    """A version, ready to decide. Raises InvalidPolicy."""
+    return _parsed(digest.canonical(document_of(row)))
+
+
+@lru_cache(maxsize=32)
+def _parsed(canonical: bytes) -> policy.Policy:
+    return policy.parse(json.loads(canonical))
+
+
+def named_groups() -> frozenset[str]:
+    """The groups whose word the policy in force asks for; none when there is no sound policy."""
+    try:
+        return parsed(current()).groups()
+    except Refused:
+        return frozenset()
+
+
+def evaluate(
+    *,
+    action_type: str,
+    target: str,
+    parameters: JsonDict,
+    user: User | None,
+    now: datetime,
+    mission_id: UUID | None = None,
+    playbook: str = "",
+    minimum_tier: str = "",
+) -> Evaluation:
+    """What the policy in force says about this action by this user (None: Grace itself). Changes nothing.
+
+    An action type nobody can carry out counts as irreversible. Raises NoPolicy and PolicyDamaged.
+    """
+    row = current()
+    agent = principals.agent_of(user)
+    found = risk.assess(
+        action_type=action_type,
+        target=target,
+        requested_by_id=user.pk if user else None,
+        reversibility=_reversibility(action_type, target, parameters),
+    )
+    situation = policy.Situation(
+        action_type=action_type,
+        target=target,
+        parameters=parameters,
+        now=now,
+        reversibility=found.reversibility,
+        agent=agent.name if agent else "",
+        owner=agent.owner.get_username() if agent else "",
+        groups=principals.groups_of(user.pk) if user else frozenset(),
+        mission_id=str(mission_id or ""),
+        playbook=playbook,
+        minimum_tier=minimum_tier,
+        risk=found.as_dict(),
+    )
+    return Evaluation(parsed(row).decide(situation), row, found)
+
+
+def _reversibility(action_type: str, target: str, parameters: JsonDict) -> Reversibility | None:
+    """The class the executor declares; None where it cannot say, which is never taken for harmless."""
+    try:
+        return executors.get(action_type).reversibility(Call(action_type, target, parameters))
+    except (Refused, executors.ExecutorError, LookupError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def publish(*, document: Any, note: str, by: Actor, now: datetime) -> Policy:
+    """Put another version in force. Raises InvalidPolicy naming each wrong field, and NothingChanged.
+
+    Callers: the seeds, and the executor of `policy.change`, whose contract is tier_3.
+    """
+    members = policy.parse(document).as_dict()
+    new_digest = digest_of(members)
+    with log.recording():
+        before = Policy.objects.select_for_update().filter(is_active=True).first()
+        if before is not None and before.digest == new_digest:
+            raise NothingChanged(f"This is what policy {before.version} says.")
+        Policy.objects.filter(is_active=True).update(is_active=False)
+        latest = Policy.objects.aggregate(latest=Max("version"))["latest"] or 0
+        row = Policy.objects.create(
+            version=latest + 1,
+            **members,
+            digest=new_digest,
+            note=note,
+            is_active=True,
+            created_by_label=by.label,
+            created_at=now,
+        )
+        _record(row, before, by=by, now=now)
+    return row
+
+
+def _record(row: Policy, before: Policy | None, *, by: Actor, now: datetime) -> None:
+    log.append(
+        PolicyFact.CHANGED,
+        actor=by,
+        subject=Subject("policy", str(row.pk), str(row)),
+        data={
+            "version": row.version,
+            "digest": row.digest,
+            "previous_digest": before.digest if before else "",
+            "rules": len(row.rules),
+            "note": row.note[:500],
+        },
+        now=now,
+    )

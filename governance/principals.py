@@ -1,0 +1,40 @@
+"""Who is acting: from a Django user to the actor the log knows, and to the agent behind it."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser, Group, User
+
+from auditlog.actors import Actor
+
+from .models import Agent
+
+
+def actor_of(user: User) -> Actor:
+    """The actor a user is in the log: an agent when it is the service user of one, otherwise a person."""
+    agent = agent_of(user)
+    if agent is not None:
+        return Actor("agent", str(agent.pk), agent.name, user_id=user.pk)
+    return Actor("person", str(user.pk), user.get_full_name() or user.get_username(), user_id=user.pk)
+
+
+def agent_of(user: User | AnonymousUser | None) -> Agent | None:
+    """The agent whose service user this is, with its owner; None for people."""
+    if user is None or user.pk is None:
+        return None
+    return Agent.objects.select_related("owner").filter(user_id=user.pk).first()
+
+
+def answerable(user_id: int | None) -> frozenset[int]:
+    """The ids of everybody on the asking side: the user, and the owner of the agent it stands for.
+
+    None of them may ever approve what was asked.
+    """
+    if user_id is None:
+        return frozenset()
+    owners = Agent.objects.filter(user_id=user_id).values_list("owner_id", flat=True)
+    return frozenset({user_id, *owners})
+
+
+def groups_of(user_id: int) -> frozenset[str]:
+    """The names of a user's groups, as they are in the database now."""
+    return frozenset(Group.objects.filter(user__id=user_id).values_list("name", flat=True))

@@ -1,0 +1,333 @@
+"""Proposals: the one way for an action to become a contract, and the requester's second thoughts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError
+
+from auditlog import log
+from auditlog.actors import Actor
+from auditlog.models import Entry
+from auditlog.refusals import FieldError, Refused
+from auditlog.subjects import Subject
+from verification import contracts, outgoing
+from verification.models import Contract, Revision, State
+
+from . import access, approvals, asking, principals
+from .asking import Examined, Wording
+from .facts import ProposalFact
+from .looking import Look
+from .models import Agent, ApprovalRequest
+from .policies import Evaluation
+from .shapes import Changes, Proposal
+
+__all__ = ["Changes", "Proposal", "Submitted", "cancel", "revise", "submit"]
+
+MAX_KEY_CHARS = 200
+RETRY_AFTER_SECONDS = 60.0
+REFUSALS_NOTED_PER_MINUTE = 20
+HARMLESS = frozenset(
+    {
+        *("missing", "unknown_member", "wrong_type", "not_allowed", "no_match", "out_of_range", "too_short"),
+        *("too_long", "invalid", "verifies_nothing", "malformed", "target_not_observable", "unknown_type"),
+    }
+)
+"""Codes of slips. Any other code means that somebody reached for what they may not have, and is a fact."""
+
+
+class KeyReused(Refused):
+    """The idempotency key was used for another proposal."""
+
+    code = "idempotency_key_reused"
+    kind = Refused.Kind.CONFLICT
+
+
+class BadKey(Refused):
+    """The idempotency key is empty or too long."""
+
+    code = "bad_idempotency_key"
+    kind = Refused.Kind.MALFORMED
+
+
+class ActionTypeNotAllowed(Refused):
+    """The agent's owner has not allowed it this action type."""
+
+    code = "action_type_not_allowed"
+    kind = Refused.Kind.FORBIDDEN
+
+
+class TooManyOpen(Refused):
+    """The agent has as many open requests as it may have."""
+
+    code = "too_many_open_requests"
+    kind = Refused.Kind.LIMITED
+
+
+class NotYours(Refused):
+    """Only who asked for it (or the owner of the agent that did) may do this."""
+
+    code = "not_yours"
+    kind = Refused.Kind.FORBIDDEN
+
+
+Check = Callable[[Proposal], list[FieldError]]
+_checks: list[Check] = []
+
+
+def checked_by(check: Check) -> None:
+    """Let a package above refuse proposals for reasons of its own; called from the `ready()` of its app."""
+    _checks.append(check)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a proposal. A dry run has no contract; `replayed` says that the answer was given before."""
+
+    contract: Contract | None
+    tier: str
+    state: str
+    digest: str
+    approval: ApprovalRequest | None
+    evaluation: Evaluation | None
+    replayed: bool = False
+    look: Look | None = None
+
+
+def submit(
+    *,
+    proposal: Proposal,
+    by: Actor,
+    user: User | None,
+    idempotency_key: str | None,
+    now: datetime,
+    dry_run: bool = False,
+) -> Submitted:
+    """Propose an action: it is denied, waits for people, or is authorized, all in one transaction.
+
+    `user` is None when Grace proposes by itself. The same key with the same proposal gives the same answer;
+    with another one KeyReused is raised. Everything `asking.examine` refuses is refused here.
+    """
+    if user is not None:
+        access.require(user, "contracts.propose")
+    request_sha256 = proposal.sha256()
+    if idempotency_key is not None and (earlier := _earlier(user, idempotency_key)):
+        return _replay(earlier, request_sha256)
+    try:
+        examined = _examine(proposal, user=user, now=now)
+    except Refused as refusal:
+        _note(refusal, proposal, by=by, now=now)
+        raise
+    if dry_run:
+        return _rehearsed(examined)
+    try:
+        with log.recording():
+            return _submit(proposal, examined, by, user, idempotency_key, request_sha256, now)
+    except IntegrityError:
+        earlier = _earlier(user, idempotency_key) if idempotency_key is not None else None
+        if earlier is None:
+            raise
+        return _replay(earlier, request_sha256)
+
+
+def _submit(
+    proposal: Proposal,
+    examined: Examined,
+    by: Actor,
+    user: User | None,
+    idempotency_key: str | None,
+    request_sha256: str,
+    now: datetime,
+) -> Submitted:
+    _guard_against_flood(user)
+    contract = contracts.propose(
+        draft=proposal.draft(max_attempts=examined.evaluation.requirements.max_attempts),
+        requested_by_id=user.pk if user else None,
+        by=by,
+        idempotency_key=idempotency_key,
+        request_sha256=request_sha256,
+        executor_version=examined.executor.version,
+        now=now,
+    )
+    answer = asking.put(contract=contract, revision=contract.revision, examined=examined, by=by, now=now)
+    return Submitted(
+        contract=answer.contract,
+        tier=answer.assessment.tier,
+        state=answer.contract.state,
+        digest=answer.assessment.digest,
+        approval=answer.request,
+        evaluation=examined.evaluation,
+        look=examined.look,
+    )
+
+
+def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examined:
+    agent = principals.agent_of(user)
+    if agent is not None and not _allowed(agent, proposal.action_type):
+        detail = f"{agent.name} may not propose {proposal.action_type[:80]!r}."
+        raise ActionTypeNotAllowed(
+            detail, errors=[FieldError("/action_type", ActionTypeNotAllowed.code, detail)]
+        )
+    if proposal.callback_url and (errors := outgoing.check(proposal.callback_url, "/callback_url")):
+        raise asking.InvalidProposal(errors[0].detail, errors=errors)
+    if errors := [error for check in _checks for error in check(proposal)]:
+        raise asking.InvalidProposal(errors[0].detail, errors=errors)
+    wording = Wording(
+        proposal.action_type,
+        proposal.target,
+        proposal.parameters,
+        proposal.expected_effect,
+        proposal.preconditions,
+        proposal.mission_id,
+        proposal.playbook,
+        proposal.minimum_tier,
+    )
+    return asking.examine(wording, user=user, now=now)
+
+
+def _allowed(agent: Agent, action_type: str) -> bool:
+    """An agent without a list may propose everything; the policy still decides."""
+    return not agent.allowed_action_types or action_type in agent.allowed_action_types
+
+
+def _guard_against_flood(user: User | None) -> None:
+    agent = Agent.objects.select_for_update().filter(user_id=user.pk).first() if user else None
+    if agent is None:
+        return
+    waiting = ApprovalRequest.objects.filter(
+        requested_by_id=agent.user_id, state=ApprovalRequest.State.PENDING
+    ).count()
+    if waiting >= agent.open_request_limit:
+        raise TooManyOpen(
+            f"{waiting} requests of {agent.name} wait for people; {agent.open_request_limit} is the most.",
+            retry_after=RETRY_AFTER_SECONDS,
+        )
+
+
+def _earlier(user: User | None, idempotency_key: str) -> Contract | None:
+    if not 0 < len(idempotency_key) <= MAX_KEY_CHARS or not idempotency_key.isprintable():
+        raise BadKey(f"An idempotency key has from 1 to {MAX_KEY_CHARS} printable characters.")
+    made = Contract.objects.filter(requested_by=user, idempotency_key=idempotency_key)
+    return made.first()
+
+
+def _replay(contract: Contract, request_sha256: str) -> Submitted:
+    if contract.request_sha256 != request_sha256:
+        raise KeyReused("This idempotency key was used for another proposal.")
+    assessment = contract.assessments.first()
+    return Submitted(
+        contract=contract,
+        tier=assessment.tier if assessment else contract.tier,
+        state=contract.state,
+        digest=assessment.digest if assessment else contract.authorized_digest,
+        approval=contract.approval_requests.first(),
+        evaluation=None,
+        replayed=True,
+    )
+
+
+_REHEARSED = {"deny": State.DENIED, "tier_1": State.AUTHORIZED}
+
+
+def _rehearsed(examined: Examined) -> Submitted:
+    evaluation = examined.evaluation
+    return Submitted(
+        contract=None,
+        tier=evaluation.tier,
+        state=_REHEARSED.get(evaluation.effect, State.AWAITING_APPROVAL).value,
+        digest="",
+        approval=None,
+        evaluation=evaluation,
+        look=examined.look,
+    )
+
+
+def _note(refusal: Refused, proposal: Proposal, *, by: Actor, now: datetime) -> None:
+    """Say in the log that somebody reached for what they may not have; junk cannot flood it."""
+    codes = [error.code for error in refusal.errors if error.code not in HARMLESS] or [refusal.code]
+    if codes[0] in HARMLESS or codes[0] == asking.InvalidProposal.code:
+        return
+    recent = Entry.objects.filter(
+        fact=ProposalFact.REFUSED.name_, actor_id=by.id, recorded_at__gt=now - timedelta(minutes=1)
+    )
+    if recent[:REFUSALS_NOTED_PER_MINUTE].count() >= REFUSALS_NOTED_PER_MINUTE:
+        return
+    with log.recording():
+        log.append(
+            ProposalFact.REFUSED,
+            actor=by,
+            subject=Subject("proposal", proposal.sha256(), proposal.action_type),
+            data={
+                "action_type": proposal.action_type,
+                "target": proposal.target,
+                "code": codes[0],
+                "detail": refusal.detail[:500],
+            },
+            outcome="refused",
+            now=now,
+            mission_id=proposal.mission_id,
+        )
+
+
+def cancel(*, contract_id: UUID, by: Actor, user: User | None, reason: str, now: datetime) -> Contract:
+    """Take a contract back: by who asked, the owner of the agent that did, an administrator, or Grace (`user` None).
+
+    Raises Forbidden, NotYours and NotNow.
+    """
+    if user is not None:
+        access.require(user, "contracts.cancel")
+    with log.recording():
+        contract = contracts.lock(contract_id)
+        if user is not None and not user.is_superuser and not _asked_for(contract, user):
+            raise NotYours("Only who asked for a contract may cancel it.")
+        approvals.close_open(contract, ApprovalRequest.State.CANCELLED, by=by, reason=reason, now=now)
+        return contracts.cancel(contract_id=contract_id, by=by, reason=reason, now=now)
+
+
+def _asked_for(contract: Contract, user: User) -> bool:
+    return user.pk in principals.answerable(contract.requested_by_id)
+
+
+def revise(
+    *, contract_id: UUID, revision: Any, by: Actor, user: User, now: datetime
+) -> tuple[Revision, ApprovalRequest | None]:
+    """Answer `changes_requested` with another wording, which is put before the policy like the first.
+
+    `revision` is the body `{parameters?, expected_effect?, preconditions?, not_before?}`. Raises NotYours, NotNow
+    and whatever `asking.examine` refuses.
+    """
+    access.require(user, "contracts.propose")
+    changes = revision if isinstance(revision, Changes) else Changes.from_body(revision)
+    contract = _contract(contract_id)
+    _revisable(contract, user)
+    number = contract.current_revision
+    wording = asking.reworded(contract, contract.revision, changes)
+    examined = asking.examine(wording, user=contract.requested_by, now=now)
+    with log.recording():
+        contract = contracts.lock(contract_id)
+        _revisable(contract, user)
+        if contract.current_revision != number:
+            raise contracts.NotNow("Another revision was made meanwhile.")
+        written = asking.write_revision(contract, wording, changes, origin=Revision.Origin.REVISED, by=by, now=now)
+        contract.refresh_from_db()
+        answer = asking.put(contract=contract, revision=written, examined=examined, by=by, now=now)
+        return written, answer.request
+
+
+def _contract(contract_id: UUID) -> Contract:
+    found = Contract.objects.filter(pk=contract_id).first()
+    if found is None:
+        raise contracts.NotFound(f"There is no contract {contract_id}.")
+    return found
+
+
+def _revisable(contract: Contract, user: User) -> None:
+    if not _asked_for(contract, user):
+        raise NotYours("Only who asked for a contract may revise it.")
+    if contract.state != State.CHANGES_REQUESTED:
+        raise contracts.NotNow(f"The contract is {contract.state}; nobody asked for changes.")

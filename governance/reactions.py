@@ -1,0 +1,60 @@
+"""What governance does when it hears of facts."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.utils import timezone
+
+from auditlog import entries, jobs, mesh
+from auditlog.actors import SYSTEM
+from auditlog.models import Entry
+from verification import contracts
+from verification.models import Contract, State
+
+from . import approvals, holding, holds, webhooks
+from .models import Hold
+
+
+@mesh.subscribe("contract.awaiting_approval", name="governance-ask-again")
+def ask_again(entry: Entry) -> None:
+    """A contract went back to waiting for people: see to it that they are asked (M)."""
+    if entry.contract_id is not None and entries.data(entry)["from_state"] == State.AUTHORIZED:
+        approvals.owe_reopening(entry.contract_id, now=timezone.now())
+
+
+@mesh.subscribe("contract.held", name="governance-hold-failed-rollback")
+def hold_what_could_not_be_rolled_back(entry: Entry) -> None:
+    """A rollback failed: nothing else touches that target until people have looked (S)."""
+    moved = entries.data(entry)
+    if moved["from_state"] != State.ROLLING_BACK:
+        return
+    holds.engage(
+        scope=Hold.Scope.TARGET,
+        pattern=holding.exactly(moved["target"]),
+        reason=f"A rollback of {moved['action_type']} failed: {moved['reason']}"[: holds.MAX_REASON_CHARS],
+        by=SYSTEM,
+        user=None,
+        now=timezone.now(),
+        source="rollback_failed",
+        contract_id=entry.contract_id,
+    )
+
+
+@mesh.subscribe("hold.released", name="governance-go-on-after-hold")
+def go_on(entry: Entry) -> None:
+    """A hold is off: what waited for it need not wait for its next look."""
+    hold = Hold.objects.filter(pk=UUID(entry.subject_id)).first()
+    if hold is None:
+        return
+    for contract in Contract.objects.filter(state=State.AUTHORIZED).iterator():
+        if holding.covers(hold, contract):
+            jobs.bring_forward(
+                kind=contracts.EXECUTION_JOB, subject_id=str(contract.pk), now=timezone.now()
+            )
+
+
+@mesh.subscribe("*", name="governance-webhooks")
+def tell(entry: Entry) -> None:
+    """Owe the fact to every webhook that asked for it."""
+    webhooks.owe(entry, now=timezone.now())

@@ -1,0 +1,12 @@
+"""Celery's door: each task makes one call."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from . import approvals
+
+
+@shared_task(name="governance.tasks.expire_due")
+def expire_due(**_: object) -> None:
+    """End the requests nobody decided in time."""
+    approvals.expire_due(now=timezone.now())

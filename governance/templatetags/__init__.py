@@ -1,0 +1,1 @@
+"""What the templates of the console and the admin may say."""
