@@ -91,7 +91,13 @@ def test_the_whole_story_carries_one_mission_id_in_order(world: Sandbox) -> None
     facts = told(incident.mission_id)
     assert facts[0] == "error.detected"
     assert [fact for fact in facts if fact in STORY] == STORY
-    for fact in ("incident.opened", "mission.started", "mission.progressed", "mission.completed", "incident.resolved"):
+    for fact in (
+        "incident.opened",
+        "mission.started",
+        "mission.progressed",
+        "mission.completed",
+        "incident.resolved",
+    ):
         assert facts.count(fact) == 1
 
 
@@ -155,7 +161,9 @@ def test_what_the_policy_keeps_for_people_waits_for_them(users: People, world: S
 
 
 def test_values_from_the_report_fill_the_playbook_and_bad_ones_do_not(world: Sandbox) -> None:
-    report = locked(error_type="validation_error", error_message="x", context={"max_connections": 40, "other": 1})
+    report = locked(
+        error_type="validation_error", error_message="x", context={"max_connections": 40, "other": 1}
+    )
     incident = after(tell(report))
     planned = incident.steps.get(position=2)
     assert planned.plan is not None
@@ -171,7 +179,12 @@ def test_values_from_the_report_fill_the_playbook_and_bad_ones_do_not(world: San
 
 @pytest.mark.parametrize(
     ("pattern", "tier"),
-    [("timeout", "tier_2"), ("dependency_unavailable", "tier_2"), ("permission_denied", "tier_3"), ("odd", "tier_3")],
+    [
+        ("timeout", "tier_2"),
+        ("dependency_unavailable", "tier_2"),
+        ("permission_denied", "tier_3"),
+        ("odd", "tier_3"),
+    ],
 )
 def test_where_it_is_not_sure_enough_it_asks(world: Sandbox, pattern: str, tier: str) -> None:
     playbooks.publish(
@@ -190,7 +203,9 @@ def test_where_it_is_not_sure_enough_it_asks(world: Sandbox, pattern: str, tier:
     assert world.lock.exists()
 
 
-def test_told_not_to_execute_it_proposes_everything_for_approval(world: Sandbox, settings: Any, users: People) -> None:
+def test_told_not_to_execute_it_proposes_everything_for_approval(
+    world: Sandbox, settings: Any, users: People
+) -> None:
     settings.SELF_HEAL_EXECUTE = False
     incident = after(tell())
     contract = Contract.objects.get()
@@ -225,7 +240,10 @@ def test_a_problem_nobody_knows_a_cure_for_is_handed_to_people(world: Sandbox, u
     assert incident.mission is not None
     assert incident.mission.state == "planned"
     missions.complete(
-        mission_id=incident.mission_id, by=principals.actor_of(users.ada), now=timezone.now(), reason="by hand"
+        mission_id=incident.mission_id,
+        by=principals.actor_of(users.ada),
+        now=timezone.now(),
+        reason="by hand",
     )
     incident = after(incident)
     assert incident.state == "resolved"
@@ -338,7 +356,9 @@ def test_a_body_is_read() -> None:
     body = {**BODY, "error_id": "e-1", "mission_id": str(mission_id), "context": {"a": 1.5}}
     report = ErrorReport.from_body(body)
     assert (report.error_id, report.mission_id, report.context) == ("e-1", mission_id, {"a": 1.5})
-    assert ErrorReport.from_body({**BODY, "error_id": None, "mission_id": None, "context": None}).context == {}
+    assert (
+        ErrorReport.from_body({**BODY, "error_id": None, "mission_id": None, "context": None}).context == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -382,13 +402,20 @@ def test_alerts_that_fire_become_reports() -> None:
                 annotations={"summary": "short", "description": "connection refused by billing"},
             ),
             alert(status="resolved"),
-            alert(labels={"alertname": "Slow", "error_type": "timeout", "severity": "page"}, fingerprint="c3"),
+            alert(
+                labels={"alertname": "Slow", "error_type": "timeout", "severity": "page"}, fingerprint="c3"
+            ),
         ],
     }
     down, slow = reports.from_alertmanager(body)
     assert (down.error_type, down.error_message) == ("ServiceDown", "connection refused by billing")
     assert (down.severity, down.source, down.error_id) == ("critical", "billing", "b2f0")
-    assert (slow.error_type, slow.severity, slow.source, slow.error_message) == ("timeout", "warning", "alertmanager", "Slow")
+    assert (slow.error_type, slow.severity, slow.source, slow.error_message) == (
+        "timeout",
+        "warning",
+        "alertmanager",
+        "Slow",
+    )
     assert down.fingerprint != slow.fingerprint
 
 
@@ -401,7 +428,8 @@ def test_an_alert_is_known_by_its_own_fingerprint() -> None:
 
 
 @pytest.mark.parametrize(
-    "alerts", [[{}], [alert(status="odd")], [alert(labels={})], [alert(labels={"alertname": 7})], [alert()] * 201]
+    "alerts",
+    [[{}], [alert(status="odd")], [alert(labels={})], [alert(labels={"alertname": 7})], [alert()] * 201],
 )
 def test_a_wrong_notification_is_refused(alerts: Any) -> None:
     with pytest.raises(InvalidReport) as refused:
