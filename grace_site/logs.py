@@ -30,9 +30,11 @@ def configuration(*, structured: bool, level: str) -> dict[str, Any]:
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if structured
-        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+        else structlog.dev.ConsoleRenderer(
+            colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
     )
-    # A traceback in a JSON line is a structure without the values of local variables, which may be secrets.
+    # No traceback shows the values of local variables: they may be secrets, and drawing them takes minutes.
     last = [structlog.processors.format_exc_info] if structured else [_for_terminal]
     return {
         "version": 1,

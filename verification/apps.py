@@ -15,3 +15,12 @@ class VerificationConfig(AppConfig):
         """Importing a module that registers something is what registers it."""
         for module in ("facts", "running", "benchmarking"):
             import_module(f"verification.{module}")
+        _register_restores()
+
+
+def _register_restores() -> None:
+    from verification import executors
+    from verification.executors.snapshot_restore.executor import SnapshotRestore
+
+    executors.register(SnapshotRestore("snapshot.restore", "Bring a target back to a snapshot"))
+    executors.register(SnapshotRestore("contract.rollback", "Undo a settled contract"))

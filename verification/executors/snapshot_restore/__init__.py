@@ -1,0 +1,1 @@
+"""`snapshot.restore` and `contract.rollback`: going back by hand, as contracts of their own."""
