@@ -63,7 +63,9 @@ def rollback(
     )
 
 
-def _proposal(action_type: str, snapshot: Snapshot, justification: str, *, mission_id: UUID | None) -> Proposal:
+def _proposal(
+    action_type: str, snapshot: Snapshot, justification: str, *, mission_id: UUID | None
+) -> Proposal:
     body: dict[str, Any] = {
         "action_type": action_type,
         "target": snapshot.scope,
@@ -78,5 +80,4 @@ def _proposal(action_type: str, snapshot: Snapshot, justification: str, *, missi
 def _state(snapshot: Snapshot) -> dict[str, Any]:
     if not snapshot.baseline:
         raise NothingToGoBackTo("This snapshot does not say what the target looked like.")
-    state: dict[str, Any] = snapshot.baseline.get("state", snapshot.baseline)
-    return state
+    return dict(snapshot.baseline)

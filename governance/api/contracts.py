@@ -13,12 +13,12 @@ from rest_framework.response import Response
 
 from auditlog import entries
 from auditlog.api.endpoint import Endpoint, PageQuery, Query, operation
-from governance import proposals
+from governance import proposals, restoring
 from governance.api import events, shapes, waiting
 from governance.models import ApprovalRequest
 from verification import contracts
 from verification.api import shapes as below
-from verification.models import Contract, State
+from verification.models import Contract, Snapshot, State
 
 TAG = "contracts"
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -32,7 +32,10 @@ EXAMPLE = {
     "action_type": "config.update",
     "target": "file:service.json",
     "parameters": {"path": "service.json", "merge": {"workers": 4}},
-    "expected_effect": {"target_state": {"content.workers": 4}},
+    "expected_effect": {
+        "target_state": {"exists": True},
+        "success_criteria": [{"type": "state_match", "path": "content.workers", "equals": 4, "required": True}],
+    },
     "justification": "The queue grows faster than two workers can empty it.",
     "confidence": 0.9,
 }
@@ -130,7 +133,7 @@ class Contracts(Endpoint):
         if submitted.contract is not None and self.query["wait"]:
             waiting.until_settled(submitted.contract.pk, seconds=self.query["wait"])
             submitted.contract.refresh_from_db()
-        return self.answer(submitted_shape(submitted, proposal), status=201 if submitted.contract else 200)
+        return self.answer(submitted_shape(submitted), status=201 if submitted.contract else 200)
 
 
 class OneContract(Endpoint):
@@ -186,6 +189,63 @@ class RetryContract(Endpoint):
         """Under the same authorization."""
         self.find(Contract.objects.all(), id=id)
         return self.answer(below.contract(contracts.retry(contract_id=id, by=self.actor, now=self.now)))
+
+
+class RollbackContract(Endpoint):
+    """`/contracts/{id}/rollback`"""
+
+    @operation(
+        "rollback_contract",
+        "Propose to undo a settled contract",
+        tag=TAG,
+        asks="contracts.rollback",
+        body=shapes.GoBackRequest,
+        answer=shapes.Submitted,
+        status=201,
+        example={"reason": "Logins have been slow since this morning."},
+        description="Going back is an action like any other: a contract with a tier, approved, verified and logged.",
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """To what its last attempt found. With `dry_run` only the difference is looked at (200)."""
+        self.find(Contract.objects.all(), id=id)
+        submitted = restoring.rollback(
+            contract_id=id,
+            justification=self.body["reason"],
+            dry_run=self.body["dry_run"],
+            by=self.actor,
+            user=request.user,
+            now=self.now,
+        )
+        return self.answer(submitted_shape(submitted), status=201 if submitted.contract else 200)
+
+
+class RestoreSnapshot(Endpoint):
+    """`/snapshots/{id}/restore`"""
+
+    @operation(
+        "restore_snapshot",
+        "Propose to go back to a snapshot",
+        tag="snapshots",
+        asks="snapshots.restore",
+        body=shapes.GoBackRequest,
+        answer=shapes.Submitted,
+        status=201,
+        example={"dry_run": True},
+        description="Going back is an action like any other: a contract with a tier, approved, verified and logged. "
+        "With `dry_run` the answer shows the difference as `preview`, and nothing is written (200).",
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """Everything that was observed then is expected again."""
+        self.find(Snapshot.objects.all(), id=id)
+        submitted = restoring.restore(
+            snapshot_id=id,
+            justification=self.body["reason"],
+            dry_run=self.body["dry_run"],
+            by=self.actor,
+            user=request.user,
+            now=self.now,
+        )
+        return self.answer(submitted_shape(submitted), status=201 if submitted.contract else 200)
 
 
 class ResolveContract(Endpoint):
@@ -283,23 +343,21 @@ def _requests(contract: Contract) -> QuerySet[Any]:
     return found.order_by("created_at", "id")
 
 
-def submitted_shape(submitted: Any, proposal: Any) -> dict[str, Any]:
+def submitted_shape(submitted: proposals.Submitted) -> dict[str, Any]:
     """The members of Submitted."""
-    about = submitted.contract or proposal
+    contract, look = submitted.contract, submitted.look
     return {
-        "id": submitted.contract.pk if submitted.contract else None,
-        "state": submitted.contract.state if submitted.contract else submitted.state,
+        "id": contract.pk if contract else None,
+        "state": contract.state if contract else submitted.state,
         "tier": submitted.tier,
         "digest": submitted.digest,
         "approval_id": submitted.approval.pk if submitted.approval else None,
-        "action_type": about.action_type,
-        "target": about.target,
-        "mission_id": about.mission_id,
-        "dry_run": submitted.contract is None,
+        "mission_id": contract.mission_id if contract else None,
+        "dry_run": contract is None,
         "replayed": submitted.replayed,
         "evaluation": submitted.evaluation.as_dict() if submitted.evaluation else None,
+        "preview": look.preview.as_dict() if look else None,
     }
-
 
 
 def _dry_run(body: dict[str, Any]) -> bool:

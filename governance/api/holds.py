@@ -83,4 +83,4 @@ class ReleaseHold(Endpoint):
         submitted = holds.release(
             hold_id=id, reason=self.body["reason"], by=self.actor, user=request.user, now=self.now
         )
-        return self.answer(submitted_shape(submitted, None), status=202)
+        return self.answer(submitted_shape(submitted), status=202)

@@ -78,6 +78,14 @@ class Evaluation(Shape):
     risk = JsonObject()
 
 
+class Preview(Shape):
+    """What an action would do, from the executor's dry run."""
+
+    kind = s.ChoiceField(["diff", "text", "json"])
+    body = s.CharField()
+    summary = s.CharField()
+
+
 class Submitted(Shape):
     """What became of a proposal."""
 
@@ -86,12 +94,11 @@ class Submitted(Shape):
     tier = s.ChoiceField([*TIERS, ""])
     digest = s.CharField(help_text="What a decision must carry.")
     approval_id = s.UUIDField(allow_null=True)
-    action_type = s.CharField()
-    target = s.CharField()
     mission_id = s.UUIDField(allow_null=True)
     dry_run = s.BooleanField()
     replayed = s.BooleanField(help_text="The same key and body were sent before; this is the same contract.")
     evaluation = Evaluation(allow_null=True, help_text="What policy said; null in a replay.")
+    preview = Preview(allow_null=True, help_text="What the action would do; null in a replay.")
 
 
 class ApprovalSummary(Shape):
@@ -126,6 +133,13 @@ class CancelRequest(Strict):
     """Why."""
 
     reason = s.CharField(required=False, default="", allow_blank=True, max_length=2000)
+
+
+class GoBackRequest(Strict):
+    """Why, or only what it would look like."""
+
+    reason = s.CharField(required=False, default="", allow_blank=True, max_length=2000)
+    dry_run = s.BooleanField(required=False, default=False)
 
 
 class ResolveRequest(Strict):
@@ -199,7 +213,7 @@ class ApprovalDetail(ApprovalShape):
     expected_effect = JsonObject()
     preconditions = s.ListField(child=JsonObject())
     not_before = s.DateTimeField(allow_null=True)
-    preview = JsonObject(help_text="What the action would do, from the executor's dry run: kind, body, summary.")
+    preview = Preview()
     observation = ForeignJson(help_text="The target as it was when this was asked.")
     drift = JsonObject(help_text="What changed in the world since the request before this one; empty for a first one.")
     fingerprint = s.CharField()

@@ -50,7 +50,9 @@ def _as_generic(more: dict[str, Any]) -> dict[str, Any]:
     return {"data": b"", **more}
 
 
-def agent_of(owner: User, now: Any, *, name: str = "deployer", allowed: tuple[str, ...] = ()) -> tuple[Any, str]:
+def agent_of(
+    owner: User, now: Any, *, name: str = "deployer", allowed: tuple[str, ...] = ()
+) -> tuple[Any, str]:
     """An agent of this owner and its key."""
     from governance import agents
 
@@ -58,14 +60,22 @@ def agent_of(owner: User, now: Any, *, name: str = "deployer", allowed: tuple[st
     return made, key
 
 
-def config_change(merge: dict[str, Any], *, path: str = "service.json", expect: dict[str, Any] | None = None) -> Any:
-    """A proposal to change a file in the sandbox, and what is expected of it."""
-    target_state = expect if expect is not None else {f"content.{name}": value for name, value in merge.items()}
+def config_change(
+    merge: dict[str, Any], *, path: str = "service.json", expect: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A proposal to change a file in the sandbox; `expect` says what is promised, unless it is what is merged."""
+    promised = merge if expect is None else expect
     return {
         "action_type": "config.update",
         "target": f"file:{path}",
         "parameters": {"path": path, "merge": merge},
-        "expected_effect": {"target_state": target_state},
+        "expected_effect": {
+            "target_state": {"exists": True},
+            "success_criteria": [
+                {"type": "state_match", "path": f"content.{name}", "equals": value, "required": True}
+                for name, value in promised.items()
+            ],
+        },
         "justification": "because a test says so",
     }
 

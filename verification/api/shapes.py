@@ -191,7 +191,9 @@ class ActionType(Shape):
     title = s.CharField()
     schema = JsonObject(help_text="JSON Schema (2020-12) of `parameters`.")
     reversibility = s.ChoiceField(
-        [each.value for each in Reversibility], help_text="Of the example; it depends on the parameters."
+        [each.value for each in Reversibility],
+        allow_null=True,
+        help_text="Of the example; it depends on the parameters. null when only a real target can tell.",
     )
     criteria = s.ListField(child=s.CharField())
     retryable = s.BooleanField()

@@ -11,8 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.endpoint import Endpoint, PageQuery, Strict, operation
-from verification import snapshotting
+from verification import keeping, snapshotting
 from verification.api import shapes
+from verification.executors.base import Call
 from verification.models import Snapshot
 
 TAG = "snapshots"
@@ -30,28 +31,21 @@ class SnapshotQuery(PageQuery):
 
 
 class SnapshotRequest(Strict):
-    """What to keep: the target of an action, as its executor would keep it before acting."""
+    """What to keep: a scope of Grace's own, or the target of an action as its executor would keep it."""
 
-    action_type = s.CharField(max_length=100)
-    target = s.CharField(max_length=500)
-    parameters = shapes.JsonObject()
-    mission_id = s.UUIDField(required=False, allow_null=True, default=None)
+    scope = s.CharField(required=False, max_length=500, help_text="`grace`: Grace's own configuration.")
+    action_type = s.CharField(required=False, max_length=100)
+    target = s.CharField(required=False, max_length=500)
+    parameters = shapes.JsonObject(required=False)
 
-
-class RestoreRequest(Strict):
-    """How to restore."""
-
-    dry_run = s.BooleanField(default=False, help_text="Only show the difference.")
-
-
-class RestoreShape(s.Serializer[Any]):
-    """What was, or would be, restored."""
-
-    dry_run = s.BooleanField()
-    snapshot_id = s.UUIDField()
-    difference = shapes.ForeignJson(allow_null=True)
-    contract_id = s.UUIDField(allow_null=True, help_text="The contract that restores it, if it was proposed.")
-    job_id = s.UUIDField(allow_null=True)
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Either the one or the other."""
+        given = set(attrs)
+        if given not in ({"scope"}, {"action_type", "target", "parameters"}):
+            raise s.ValidationError(
+                "Either scope is expected, or action_type, target and parameters.", code="either_or"
+            )
+        return attrs
 
 
 class Snapshots(Endpoint):
@@ -71,6 +65,30 @@ class Snapshots(Endpoint):
         rows = Snapshot.objects.filter(**wanted).defer("manifest", "baseline", "parameters")
         return self.page(self.visible(rows), shapes.snapshot)
 
+    @operation(
+        "take_snapshot",
+        "Keep what is there now",
+        tag=TAG,
+        asks="snapshots.create",
+        body=SnapshotRequest,
+        answer=shapes.SnapshotShape,
+        status=201,
+        example={
+            "action_type": "config.update",
+            "target": "file:service.json",
+            "parameters": {"path": "service.json", "merge": {}},
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """A manual snapshot; nothing is done to the target."""
+        if "scope" in self.body:
+            taken = snapshotting.take_of(
+                scope=self.body["scope"], kind=Snapshot.Kind.MANUAL, by=self.actor, now=self.now
+            )
+        else:
+            taken = keeping.keep(call=Call(**self.body), by=self.actor, now=self.now)
+        return self.answer(shapes.snapshot(taken), status=201)
+
 
 class OneSnapshot(Endpoint):
     """`/snapshots/{id}`"""
@@ -79,6 +97,22 @@ class OneSnapshot(Endpoint):
     def get(self, request: Request, id: UUID) -> Response:
         """With its manifest: every item and its SHA-256."""
         return self.answer(detail(self.find(Snapshot.objects.all(), id=id)))
+
+
+class GoldenSnapshot(Endpoint):
+    """`/snapshots/{id}/golden`"""
+
+    @operation(
+        "mark_snapshot_golden",
+        "Make a snapshot the good one of its scope",
+        tag=TAG,
+        asks="snapshots.mark_golden",
+        answer=shapes.SnapshotShape,
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """Its signature and every hash are checked first. The one before it is no longer golden."""
+        golden = snapshotting.mark_golden(snapshot_id=id, by=self.actor, now=self.now)
+        return self.answer(shapes.snapshot(golden))
 
 
 def detail(row: Snapshot) -> dict[str, Any]:

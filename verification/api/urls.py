@@ -10,6 +10,7 @@ urlpatterns = [
     path("action-types", actions.ActionTypes.as_view(), name="action-types"),
     path("snapshots", snapshots.Snapshots.as_view(), name="snapshots"),
     path("snapshots/<uuid:id>", snapshots.OneSnapshot.as_view(), name="snapshot"),
+    path("snapshots/<uuid:id>/golden", snapshots.GoldenSnapshot.as_view(), name="snapshot-golden"),
     path("benchmarks", benchmarks.Benchmarks.as_view(), name="benchmarks"),
     path("benchmarks/<uuid:id>", benchmarks.OneBenchmark.as_view(), name="benchmark"),
     path("benchmarks/<uuid:id>/golden", benchmarks.GoldenBenchmark.as_view(), name="benchmark-golden"),
