@@ -373,7 +373,7 @@ def test_when_the_worker_is_killed_the_command_may_finish_shortly(
         open(sys.argv[1] + '.done', 'w').close()
     """)
     argv = python(CALLER, str(processes.__file__), command, str(mark))
-    with subprocess.Popen(argv) as worker:  # noqa: S603 - ours
+    with subprocess.Popen(argv) as worker:
         until = time.monotonic() + 20
         while time.monotonic() < until and not (mark.exists() and mark.read_text()):
             time.sleep(0.01)

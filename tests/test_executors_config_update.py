@@ -146,7 +146,7 @@ def test_it_keeps_the_comments_of_toml(executor: executors.Executor, sandbox: Pa
     ],
 )
 def test_it_merges_each_format(
-    executor: executors.Executor, sandbox: Path, name: str, text: str, patch: Any, content: Any
+    executor: executors.Executor, sandbox: Path, *, name: str, text: str, patch: Any, content: Any
 ) -> None:
     (sandbox / name).write_text(text)
     asked = call(name, merge=patch)

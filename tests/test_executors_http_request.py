@@ -160,7 +160,13 @@ def test_without_compensation_there_is_no_way_back(server: WebServer, executor: 
     ],
 )
 def test_a_failure_says_whether_a_retry_is_safe(
-    server: WebServer, executor: executors.Executor, method: str, path: str, status: Status, retryable: bool
+    server: WebServer,
+    executor: executors.Executor,
+    *,
+    method: str,
+    path: str,
+    status: Status,
+    retryable: bool,
 ) -> None:
     result = executor.execute(call(method=method, url=f"{server.url}/{path}"), Run(deadline_seconds=0.5))
     assert (result.ok, result.status, result.retryable) == (False, status, retryable)

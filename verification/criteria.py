@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jmespath
 from jmespath.exceptions import JMESPathError
@@ -29,6 +29,9 @@ MAX_CRITERIA = 50
 MAX_PATH_CHARS = 512
 MAX_WINDOW_SECONDS = 7 * 24 * 3600
 EXPRESSION_NAMES = ("observed", "baseline", "result", "metrics", "parameters")
+
+
+Operator = Literal["lt", "lte", "gt", "gte", "eq", "ne"]
 
 
 class VerifiesNothing(Refused):
@@ -99,7 +102,7 @@ class MetricThreshold:
     """A Prometheus query; relative to the baseline, `value` multiplies what was measured before."""
 
     query: str
-    operator: Literal["lt", "lte", "gt", "gte", "eq", "ne"]
+    operator: Operator
     value: float
     relative_to: Literal["baseline"] | None = None
 
@@ -351,7 +354,7 @@ def _criterion(problems: _Problems, item: Any, at: str, key: str) -> Criterion |
         problems.add(at, "wrong_type", "A criterion is an object.")
         return None
     try:
-        kind = CriterionType(item.get("type"))
+        kind = CriterionType(str(item.get("type")))
     except ValueError:
         problems.add(f"{at}/type", "unknown_type", f"One of {', '.join(CriterionType)} is expected.")
         return None
@@ -438,10 +441,9 @@ def _health_check(problems: _Problems, members: Mapping[str, Any], at: str) -> H
 
 def _metric_threshold(problems: _Problems, members: Mapping[str, Any], at: str) -> MetricThreshold:
     query = problems.text(members.get("query"), f"{at}/query", longest=2000)
-    operator = members.get("operator")
-    if operator not in ("lt", "lte", "gt", "gte", "eq", "ne"):
+    operator: Operator = members.get("operator", "")
+    if operator not in get_args(Operator):
         problems.add(f"{at}/operator", "not_allowed", "One of lt, lte, gt, gte, eq and ne is expected.")
-        operator = "eq"
     value = problems.number(members.get("value"), f"{at}/value", default=None)
     relative = members.get("relative_to")
     if relative not in (None, "baseline"):

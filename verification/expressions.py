@@ -138,7 +138,7 @@ def _in_child(source: str, variables: Mapping[str, Any], deadline_seconds: float
         {"source": source, "variables": variables, "seconds": deadline_seconds}, default=_tagged_time
     )
     try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and module, nothing from outside in argv
+        done = subprocess.run(
             [sys.executable, "-I", "-c", _CHILD],
             input=request,
             capture_output=True,

@@ -197,7 +197,7 @@ def _sample(criterion: Criterion, world: World) -> _Sample:
         return _METERS[criterion.type](criterion, world)
     except _Inconclusive as exc:
         return _Sample(Outcome.INCONCLUSIVE, str(exc))
-    except Exception as exc:  # a meter that breaks has measured nothing
+    except Exception as exc:  # noqa: BLE001 - a meter that breaks has measured nothing
         return _Sample(Outcome.INCONCLUSIVE, f"could not be measured ({type(exc).__name__})")
 
 

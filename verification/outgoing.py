@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from AntiSSRF import IPAddressRanges
+from AntiSSRF import IPAddressRanges  # type: ignore[import-untyped]
 
 from auditlog.refusals import FieldError
 from verification import configuration

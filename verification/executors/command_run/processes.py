@@ -85,7 +85,7 @@ def run(
         "orphan_seconds": ORPHAN_SECONDS,
         "leaves_running": limits.leaves_running,
     }
-    with subprocess.Popen(  # noqa: S603 - our own interpreter and our own script
+    with subprocess.Popen(
         [sys.executable, "-I", "-S", str(SUPERVISOR)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -20,6 +20,7 @@ import selectors
 import signal
 import sys
 import time
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -55,7 +56,7 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def supervise(request: dict) -> dict:
+def supervise(request: dict[str, Any]) -> dict[str, Any]:
     """Start the command, gather its output, end it in time."""
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
@@ -87,7 +88,7 @@ def supervise(request: dict) -> dict:
     }
 
 
-def become(request: dict, out_write: int, err_write: int, fail_write: int) -> None:
+def become(request: dict[str, Any], out_write: int, err_write: int, fail_write: int) -> None:
     """In the child: own session, limits, clean descriptors, then the program. Never returns."""
     try:
         os.setsid()
@@ -106,13 +107,13 @@ def become(request: dict, out_write: int, err_write: int, fail_write: int) -> No
         if request["memory_bytes"]:
             resource.setrlimit(resource.RLIMIT_AS, (request["memory_bytes"],) * 2)
         os.execve(request["argv"][0], request["argv"], request["environment"])  # noqa: S606
-    except BaseException as exc:
+    except (OSError, ValueError, MemoryError) as exc:
         os.write(fail_write, f"{type(exc).__name__}: {getattr(exc, 'strerror', None) or exc}".encode()[:500])
     finally:
         os._exit(127)
 
 
-def gather(pid: int, output: dict, started: float, request: dict) -> int:
+def gather(pid: int, output: dict[int, bytearray], started: float, request: dict[str, Any]) -> int:
     """Read until the command ends and give its wait status; raises Stop when a limit is reached."""
     ends = started + request["seconds"]
     watching = selectors.DefaultSelector()
@@ -138,7 +139,7 @@ def gather(pid: int, output: dict, started: float, request: dict) -> int:
             raise Stop("timeout")
 
 
-def read_some(handle: int, output: dict) -> bool:
+def read_some(handle: int, output: dict[int, bytearray]) -> bool:
     """Read what is there; False at the end."""
     try:
         piece = os.read(handle, 65536)
@@ -201,7 +202,7 @@ def parent_of(pid: int) -> int:
         return 0
 
 
-def drain(output: dict, limit: int) -> None:
+def drain(output: dict[int, bytearray], limit: int) -> None:
     """What was written before the end and not read yet; one who was spared may hold the pipe, so not long."""
     until = time.monotonic() + DRAIN_SECONDS
     for handle, read in output.items():
