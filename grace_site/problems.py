@@ -257,8 +257,13 @@ class RefusalMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Pass the request on."""
-        return self.get_response(request)
+        """Pass the request on; a page that shows a refusal itself (`response.refusal`) gets its status."""
+        response = self.get_response(request)
+        if (refusal := getattr(response, "refusal", None)) is not None:
+            response.status_code = STATUS_OF_KIND[refusal.kind]
+            if refusal.retry_after is not None:
+                response["Retry-After"] = str(max(0, math.ceil(refusal.retry_after)))
+        return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Answer with the refusal, if it is one."""

@@ -1,1 +1,1 @@
-"""The console: pages for people, rendered on the server. A page that changes something makes one domain call."""
+"""The console: pages for people, rendered on the server. What changes something makes one domain call."""

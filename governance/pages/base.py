@@ -44,7 +44,7 @@ class Missing(Refused):
 
 @dataclass(frozen=True)
 class Shown:
-    """One page of a list: its rows, and the query strings of the pages around it (None where there is none)."""
+    """One page of a list: its rows, and the query strings of the pages around it (None: there is none)."""
 
     rows: list[Any]
     next: str | None
@@ -70,7 +70,7 @@ def page(permission: str) -> Callable[[View], View]:
 
 
 def act(permission: str, *, shown_by: View) -> Callable[[View], View]:
-    """A form that was sent: one domain call. A refusal is shown by `shown_by`, with everything typed still there.
+    """A form that was sent: one domain call. `shown_by` shows a refusal, with everything typed still there.
 
     `shown_by` takes what the view takes, and `refused`.
     """
@@ -132,7 +132,7 @@ def find(request: PageRequest, rows: QuerySet[Row], **key: Any) -> Row:
 def cut(
     request: PageRequest, rows: QuerySet[Any], *, order: tuple[str, ...] = ("-created_at", "-id")
 ) -> Shown:
-    """The page of rows the query asks for, by key; `order` are columns that are never null, the last one unique."""
+    """The page of rows the query asks for, by key; `order` are columns never null, the last one unique."""
     found = keyset.cut(
         access.visible(request.user, rows),
         order=order,

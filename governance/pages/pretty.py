@@ -28,7 +28,7 @@ def json_html(value: Any) -> SafeString:
 
 
 def visible(text: str) -> str:
-    """The text with every character that cannot be seen, or that turns others around, written as `\\uXXXX`.
+    """The text with every character that cannot be seen or turns others around as `\\uXXXX`.
 
     Line breaks and tabs stay. A right-to-left override in a path would otherwise show a reviewer another path.
     """

@@ -1,4 +1,4 @@
-"""Tags of the console: states as chips, times as distances, JSON and diffs whole and readable, the navigation."""
+"""Tags of the console: states as chips, times as distances, JSON and diffs whole, the navigation."""
 
 from __future__ import annotations
 

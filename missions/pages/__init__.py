@@ -1,0 +1,1 @@
+"""Pages of the console about missions, incidents and the days' numbers."""
