@@ -56,7 +56,8 @@ class _Draft:
 def recording(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
     """Open (or join) a transaction; entries appended inside are written together at the outermost exit.
 
-    Entries of a rolled-back savepoint fall with it.
+    Entries of a rolled-back savepoint fall with it: an inner `recording()` or `transaction.atomic()`. (Savepoints
+    made by hand with `transaction.savepoint()` are unknown to Django's own hooks, and to this.)
     """
     connection = connections[using]
     with transaction.atomic(using=using):
