@@ -21,7 +21,17 @@ _READ = frozenset(
     f"{noun}.read"
     for noun in (
         *("contracts", "approvals", "holds", "policies", "agents", "webhooks", "snapshots", "benchmarks"),
-        *("missions", "incidents", "playbooks", "jobs", "auditlog", "learning", "summaries", "stream", "overview"),
+        *(
+            "missions",
+            "incidents",
+            "playbooks",
+            "jobs",
+            "auditlog",
+            "learning",
+            "summaries",
+            "stream",
+            "overview",
+        ),
     )
 )
 _OPERATE = _READ | {

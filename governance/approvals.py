@@ -1,6 +1,7 @@
 """Approvals: what people decide about a request, and what becomes of it.
 
-Invariants by letter are those of `docs/approvals.md`. Who needs a contract and its request locks the contract first.
+The letters are those of the invariants in the documents. Who needs a contract and its request locks the contract
+first.
 """
 
 from __future__ import annotations
@@ -215,22 +216,36 @@ def decide(
     `second_factor` says that this person has proved one in this session. Raises the refusals above and NotNow.
     """
     _sensible(verdict, reason, edits)
+    word = _Word(by, user, Verdict(verdict), digest, reason, now, second_factor)
     if edits:
-        return _decide_edited(
-            request_id, by, user, digest, reason, Changes.from_body(edits, at="/edits"), now, second_factor
-        )
+        return _decide_edited(request_id, word, Changes.from_body(edits, at="/edits"))
     with log.recording():
         contract, request = _locked(request_id)
-        _admit(contract, request, user, digest, now, second_factor)
-        _write(contract, request, by, user, Verdict(verdict), reason, now)
-        _FOLLOWS[Verdict(verdict)](contract, request, by, reason, now)
+        _admit(contract, request, word)
+        _write(contract, request, word)
+        _FOLLOWS[word.verdict](contract, request, by, reason, now)
     return request
+
+
+@dataclass(frozen=True)
+class _Word:
+    """What one person says, about which digest, and whether they proved a second factor."""
+
+    by: Actor
+    user: User
+    verdict: Verdict
+    digest: str
+    reason: str
+    now: datetime
+    second_factor: bool
 
 
 def _sensible(verdict: str, reason: str, edits: Any) -> None:
     errors = []
     if verdict not in Verdict.values:
-        errors.append(FieldError("/verdict", "not_allowed", f"One of {', '.join(Verdict.values)} is expected."))
+        errors.append(
+            FieldError("/verdict", "not_allowed", f"One of {', '.join(Verdict.values)} is expected.")
+        )
     elif verdict != Verdict.APPROVE and not reason.strip():
         errors.append(FieldError("/reason", "missing", "A rejection or a request for changes says why."))
     if len(reason) > MAX_REASON_CHARS:
@@ -253,63 +268,51 @@ def _locked(request_id: UUID) -> tuple[Contract, ApprovalRequest]:
     return contract, request
 
 
-def _admit(
-    contract: Contract, request: ApprovalRequest, user: User, digest: str, now: datetime, second_factor: bool
-) -> None:
+def _admit(contract: Contract, request: ApprovalRequest, word: _Word) -> None:
     """Raise the first reason for which this person cannot decide this now."""
-    if (no := refusal(request, user)) is not None:
+    if (no := refusal(request, word.user)) is not None:
         raise no
     if request.state == ApprovalRequest.State.EXPIRED:
         raise RequestExpired("The request has expired.")
     if request.state != ApprovalRequest.State.PENDING or contract.state != State.AWAITING_APPROVAL:
         raise NotPending(f"The request is {request.state}.")
-    if deadline(request, now=now) <= now:
+    if deadline(request, now=word.now) <= word.now:
         raise RequestExpired("The request has expired.")
-    if not digests.same(digest, request.digest):
+    if not digests.same(word.digest, request.digest):
         raise StaleDigest("This is not what the request asks now; read it again and decide on its digest.")
-    if Decision.objects.filter(request=request, person_id=user.pk, withdrawn_at=None).exists():
+    if Decision.objects.filter(request=request, person_id=word.user.pk, withdrawn_at=None).exists():
         raise AlreadyDecided("You have decided on this request; withdraw first to decide anew.")
-    if request.requirements.get("second_factor") and not second_factor:
+    if request.requirements.get("second_factor") and not word.second_factor:
         raise SecondFactorRequired("The policy asks for a second factor to decide this.")
 
 
-def _write(
-    contract: Contract,
-    request: ApprovalRequest,
-    by: Actor,
-    user: User,
-    verdict: Verdict,
-    reason: str,
-    now: datetime,
-    *,
-    shown_digest: str = "",
-) -> Decision:
+def _write(contract: Contract, request: ApprovalRequest, word: _Word, *, shown_digest: str = "") -> Decision:
     """Write a decision and its fact; the fact's entry is what a receipt proves."""
     edited = {"shown_digest": shown_digest} if shown_digest else {}
     entry_id = log.append(
         ApprovalFact.DECIDED,
-        actor=by,
+        actor=word.by,
         subject=asking.subject_of(request),
         data={
             **_about(contract, request),
-            "verdict": verdict.value,
-            "reason": reason,
+            "verdict": word.verdict.value,
+            "reason": word.reason,
             "edited": bool(shown_digest),
             **edited,
         },
-        now=now,
+        now=word.now,
         contract_id=contract.pk,
         mission_id=contract.mission_id,
     )
     return Decision.objects.create(
         request=request,
-        person_id=user.pk,
-        person_label=by.label,
-        verdict=verdict,
+        person_id=word.user.pk,
+        person_label=word.by.label,
+        verdict=word.verdict,
         digest=request.digest,
-        reason=reason,
+        reason=word.reason,
         entry_id=entry_id,
-        created_at=now,
+        created_at=word.now,
     )
 
 
@@ -322,7 +325,15 @@ def _approved(contract: Contract, request: ApprovalRequest, by: Actor, reason: s
     request.state = ApprovalRequest.State.APPROVED
     request.valid_until = start + timedelta(seconds=requirements.valid_seconds)
     request.save(update_fields=["state", "valid_until"])
-    _say(contract, request, ApprovalFact.GRANTED, by=by, reason=reason, now=now, valid_until=request.valid_until)
+    _say(
+        contract,
+        request,
+        ApprovalFact.GRANTED,
+        by=by,
+        reason=reason,
+        now=now,
+        valid_until=request.valid_until,
+    )
     contracts.authorize(
         contract_id=contract.pk,
         tier=request.tier,
@@ -354,21 +365,16 @@ _FOLLOWS: dict[Verdict, Callable[[Contract, ApprovalRequest, Actor, str, datetim
 }
 
 
-def _decide_edited(
-    request_id: UUID,
-    by: Actor,
-    user: User,
-    digest: str,
-    reason: str,
-    changes: Changes,
-    now: datetime,
-    second_factor: bool,
-) -> ApprovalRequest:
-    """Approve something else than was asked: a new revision and a new request, on which the editor has approved (L)."""
-    examined, wording = _examined_edit(request_id, user, digest, changes, now)
+def _decide_edited(request_id: UUID, word: _Word, changes: Changes) -> ApprovalRequest:
+    """Approve something else than was asked (L).
+
+    That is a new revision and a new request, on which the editor has approved and nobody else has.
+    """
+    examined, wording = _examined_edit(request_id, word, changes)
+    by, now = word.by, word.now
     with log.recording():
         contract, request = _locked(request_id)
-        _admit(contract, request, user, digest, now, second_factor)
+        _admit(contract, request, word)
         shown = request.digest
         close(
             contract,
@@ -386,20 +392,18 @@ def _decide_edited(
         opened = asking.put(contract=contract, revision=revision, examined=examined, by=by, now=now).request
         assert opened is not None, "an edit asks for at least what was asked before"
         opened.contract = contract
-        _write(contract, opened, by, user, Verdict.APPROVE, reason, now, shown_digest=shown)
-        _approved(contract, opened, by, reason, now)
+        _write(contract, opened, word, shown_digest=shown)
+        _approved(contract, opened, by, word.reason, now)
     return opened
 
 
-def _examined_edit(
-    request_id: UUID, user: User, digest: str, changes: Changes, now: datetime
-) -> tuple[Examined, asking.Wording]:
+def _examined_edit(request_id: UUID, word: _Word, changes: Changes) -> tuple[Examined, asking.Wording]:
     request = ApprovalRequest.objects.select_related("contract", "revision").filter(pk=request_id).first()
     if request is None:
         raise NotFound(f"There is no approval request {request_id}.")
-    _admit(request.contract, request, user, digest, now, second_factor=True)
+    _admit(request.contract, request, word)
     wording = asking.reworded(request.contract, request.revision, changes)
-    examined = asking.examine(wording, user=request.contract.requested_by, now=now)
+    examined = asking.examine(wording, user=request.contract.requested_by, now=word.now)
     if examined.evaluation.ruling.denied:
         raise EditDenied(examined.evaluation.ruling.reason)
     least = Requirements.from_dict(request.requirements)
@@ -499,7 +503,9 @@ def close_open(
     contract: Contract, state: ApprovalRequest.State, *, by: Actor, reason: str, now: datetime
 ) -> None:
     """End the open request of a locked contract, if it has one."""
-    for request in ApprovalRequest.objects.select_for_update(of=("self",)).filter(contract=contract, state__in=OPEN):
+    for request in ApprovalRequest.objects.select_for_update(of=("self",)).filter(
+        contract=contract, state__in=OPEN
+    ):
         close(contract, request, state, by=by, reason=reason, now=now)
 
 

@@ -272,7 +272,13 @@ def reworded(contract: Contract, revision: Revision, changes: Changes) -> Wordin
 
 
 def write_revision(
-    contract: Contract, wording: Wording, changes: Changes, *, origin: Revision.Origin, by: Actor, now: datetime
+    contract: Contract,
+    wording: Wording,
+    changes: Changes,
+    *,
+    origin: Revision.Origin,
+    by: Actor,
+    now: datetime,
 ) -> Revision:
     """Write a wording down as the next revision. Inside `recording()`, the contract locked."""
     return contracts.revise(

@@ -80,7 +80,13 @@ def _sensible(scope: str, pattern: str, reason: str) -> None:
 
 
 def release(
-    *, hold_id: UUID, reason: str, by: Actor, user: User | None, now: datetime, idempotency_key: str | None = None
+    *,
+    hold_id: UUID,
+    reason: str,
+    by: Actor,
+    user: User | None,
+    now: datetime,
+    idempotency_key: str | None = None,
 ) -> Submitted:
     """Ask to take a hold off: a contract of its own, tier_3, which passes holds. Raises NoSuchHold and NotEngaged."""
     if user is not None:

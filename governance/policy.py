@@ -295,7 +295,9 @@ class Policy:
 
     def _requirements(self, rules: Sequence[Rule], verdicts: Sequence[Matched]) -> Requirements:
         tiers = {_tier_of(match.effect) for match in verdicts}
-        return combine([*(self.tiers.get(tier, Partial()) for tier in tiers), *(rule.requirements for rule in rules)])
+        return combine(
+            [*(self.tiers.get(tier, Partial()) for tier in tiers), *(rule.requirements for rule in rules)]
+        )
 
     def as_dict(self) -> JsonDict:
         """The policy as a document that `parse` reads back."""
@@ -346,7 +348,9 @@ def never_looser(ruling: Ruling, than: Requirements, tier: str) -> Ruling:
         cooldown_seconds=max(ours.cooldown_seconds, theirs.cooldown_seconds),
         second_factor=ours.second_factor or theirs.second_factor,
     )
-    return replace(ruling, effect=max(ruling.effect, Effect(tier), key=_strictness), requirements=requirements)
+    return replace(
+        ruling, effect=max(ruling.effect, Effect(tier), key=_strictness), requirements=requirements
+    )
 
 
 def stricter(ruling: Ruling, than: Requirements, tier: str) -> str:
@@ -501,7 +505,9 @@ class _Problems:
     def choice(self, value: Any, at: str, choices: Sequence[str]) -> str:
         if isinstance(value, str) and value in choices:
             return value
-        self.add(at, "missing" if value is None else "not_allowed", f"One of {', '.join(choices)} is expected.")
+        self.add(
+            at, "missing" if value is None else "not_allowed", f"One of {', '.join(choices)} is expected."
+        )
         return ""
 
     def text(self, value: Any, at: str, *, longest: int = MAX_TEXT_CHARS) -> str:

@@ -127,7 +127,17 @@ def submit(
         return _rehearsed(examined)
     try:
         with log.recording():
-            return _submit(proposal, examined, by, user, idempotency_key, request_sha256, now)
+            _guard_against_flood(user)
+            contract = contracts.propose(
+                draft=proposal.draft(max_attempts=examined.evaluation.requirements.max_attempts),
+                requested_by_id=user.pk if user else None,
+                by=by,
+                idempotency_key=idempotency_key,
+                request_sha256=request_sha256,
+                executor_version=examined.executor.version,
+                now=now,
+            )
+            return _put(contract, examined, by=by, now=now)
     except IntegrityError:
         earlier = _earlier(user, idempotency_key) if idempotency_key is not None else None
         if earlier is None:
@@ -135,25 +145,7 @@ def submit(
         return _replay(earlier, request_sha256)
 
 
-def _submit(
-    proposal: Proposal,
-    examined: Examined,
-    by: Actor,
-    user: User | None,
-    idempotency_key: str | None,
-    request_sha256: str,
-    now: datetime,
-) -> Submitted:
-    _guard_against_flood(user)
-    contract = contracts.propose(
-        draft=proposal.draft(max_attempts=examined.evaluation.requirements.max_attempts),
-        requested_by_id=user.pk if user else None,
-        by=by,
-        idempotency_key=idempotency_key,
-        request_sha256=request_sha256,
-        executor_version=examined.executor.version,
-        now=now,
-    )
+def _put(contract: Contract, examined: Examined, *, by: Actor, now: datetime) -> Submitted:
     answer = asking.put(contract=contract, revision=contract.revision, examined=examined, by=by, now=now)
     return Submitted(
         contract=answer.contract,
@@ -313,7 +305,9 @@ def revise(
         _revisable(contract, user)
         if contract.current_revision != number:
             raise contracts.NotNow("Another revision was made meanwhile.")
-        written = asking.write_revision(contract, wording, changes, origin=Revision.Origin.REVISED, by=by, now=now)
+        written = asking.write_revision(
+            contract, wording, changes, origin=Revision.Origin.REVISED, by=by, now=now
+        )
         contract.refresh_from_db()
         answer = asking.put(contract=contract, revision=written, examined=examined, by=by, now=now)
         return written, answer.request

@@ -49,9 +49,7 @@ def go_on(entry: Entry) -> None:
         return
     for contract in Contract.objects.filter(state=State.AUTHORIZED).iterator():
         if holding.covers(hold, contract):
-            jobs.bring_forward(
-                kind=contracts.EXECUTION_JOB, subject_id=str(contract.pk), now=timezone.now()
-            )
+            jobs.bring_forward(kind=contracts.EXECUTION_JOB, subject_id=str(contract.pk), now=timezone.now())
 
 
 @mesh.subscribe("*", name="governance-webhooks")

@@ -85,7 +85,11 @@ def weigh(reversibility: Reversibility | None, records: dict[str, Record]) -> Ri
     if not records["target"].settled:
         score += 10
         factors.append("has not been done to this target before")
-    for name, label in (("target", "this target"), ("action_type", "this action type"), ("requester", "its requester")):
+    for name, label in (
+        ("target", "this target"),
+        ("action_type", "this action type"),
+        ("requester", "its requester"),
+    ):
         found = records[name]
         if found.went_wrong:
             score += round(15 * found.went_wrong / found.settled)

@@ -61,7 +61,12 @@ POLICY: dict[str, Any] = {
             ["command.run"],
             'risk.reversibility in ["read_only", "reversible"]',
         ),
-        _rule("commands with an undo", "tier_2", ["command.run"], 'risk.reversibility == "externally_reversible"'),
+        _rule(
+            "commands with an undo",
+            "tier_2",
+            ["command.run"],
+            'risk.reversibility == "externally_reversible"',
+        ),
         _rule("restart a service", "tier_1", ["service.restart"]),
         _rule("clear a cache", "tier_1", ["cache.clear"]),
         _rule("rotate logs", "tier_1", ["log.rotate"]),

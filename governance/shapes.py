@@ -136,12 +136,16 @@ class Changes:
             parameters=reader.mapping("parameters") if "parameters" in reader else None,
             expected_effect=reader.mapping("expected_effect") if "expected_effect" in reader else None,
             preconditions=(
-                reader.sequence("preconditions", longest=MAX_PRECONDITIONS) if "preconditions" in reader else None
+                reader.sequence("preconditions", longest=MAX_PRECONDITIONS)
+                if "preconditions" in reader
+                else None
             ),
             not_before=reader.time("not_before"),
         )
         if not reader.members:
-            reader.problem("", "missing", "At least one of parameters, expected_effect and not_before is expected.")
+            reader.problem(
+                "", "missing", "At least one of parameters, expected_effect and not_before is expected."
+            )
         reader.finish()
         return changes
 

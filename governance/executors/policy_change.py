@@ -113,7 +113,11 @@ class PolicyChange(Executor):
         row = policies.current()
         wanted = policy.parse(call.parameters["policy"]).as_dict()
         lines = difflib.unified_diff(
-            _lines(policies.document_of(row)), _lines(wanted), f"policy {row.version}", "proposed", lineterm=""
+            _lines(policies.document_of(row)),
+            _lines(wanted),
+            f"policy {row.version}",
+            "proposed",
+            lineterm="",
         )
         return Preview("diff", "\n".join(lines), f"replace policy {row.version}")
 
