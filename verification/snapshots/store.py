@@ -1,18 +1,22 @@
 """The store of snapshots: content kept by its SHA-256, and a signed manifest of what belongs together.
 
-Nothing is restored from a snapshot before the signature of its manifest and the hash of each item were checked.
+Content goes through Django's storage API: `STORAGES["snapshots"]` if set, else files under VAR_DIR/snapshots.
+
+Nothing is restored from a snapshot before the signature of its manifest and the hash of each item were
+checked.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from django.core.files.base import ContentFile
-from django.core.files.storage import FileSystemStorage, Storage
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage, storages
 
 from auditlog import canonical
 from verification import configuration
@@ -21,6 +25,7 @@ from verification.executors.base import JsonDict, SnapshotItem
 from . import keys
 
 VERSION = 1
+STORAGE_ALIAS = "snapshots"
 
 
 class Damaged(Exception):
@@ -38,6 +43,29 @@ class Sealed:
     byte_count: int
 
 
+class BlobStorage(FileSystemStorage):
+    """Files that appear under their name only when they are whole and on the disk."""
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        """Content is named by its hash: writing it again puts the same there."""
+        return name
+
+    def _save(self, name: str, content: File[bytes]) -> str:
+        path = Path(self.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
+        try:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                for chunk in content.chunks():
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return name
+
+
 class Writer:
     """Collects the items of one snapshot; `seal` ends it."""
 
@@ -45,7 +73,7 @@ class Writer:
         self._items: list[SnapshotItem] = []
 
     def add_bytes(self, name: str, data: bytes, meta: JsonDict | None = None) -> SnapshotItem:
-        """Keep these bytes under this name; content that is there already is stored once. Names are unique."""
+        """Keep these bytes under this name, which must be free; content that is there is stored once."""
         if any(item.name == name for item in self._items):
             raise ValueError(f"the snapshot holds an item named {name!r} already")
         digest = sha256(data).hexdigest()
@@ -110,23 +138,24 @@ def open_sealed(manifest: str, digest: str, signature: str) -> Reader:
 
 
 def _content(item: SnapshotItem) -> bytes:
-    storage, path = _storage(), _path(item.sha256)
-    if not storage.exists(path):
-        raise Damaged(f"the content of {item.name!r} is gone")
-    with storage.open(path) as file:
-        data = bytes(file.read())
+    try:
+        with _storage().open(_path(item.sha256)) as file:
+            data = bytes(file.read())
+    except FileNotFoundError:
+        raise Damaged(f"the content of {item.name!r} is gone") from None
     if sha256(data).hexdigest() != item.sha256:
         raise Damaged(f"the content of {item.name!r} was changed")
     return data
 
 
 def _keep(digest: str, data: bytes) -> None:
-    """Store content once. What is there but damaged, by a crash while it was written, is written again."""
+    """Store content once. What is there but damaged is written again."""
     storage, path = _storage(), _path(digest)
     if storage.exists(path):
         with storage.open(path) as file:
             if sha256(file.read()).hexdigest() == digest:
                 return
+        storage.delete(path)
     storage.save(path, ContentFile(data))
 
 
@@ -135,9 +164,7 @@ def _path(digest: str) -> str:
 
 
 def _storage() -> Storage:
-    return FileSystemStorage(
-        location=configuration.var_dir() / "snapshots",
-        allow_overwrite=True,
-        file_permissions_mode=0o600,
-        directory_permissions_mode=0o700,
-    )
+    try:
+        return storages[STORAGE_ALIAS]
+    except InvalidStorageError:
+        return BlobStorage(location=configuration.var_dir() / "snapshots")
