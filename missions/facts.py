@@ -14,7 +14,8 @@ class Started(TypedDict):
 
 
 class Progressed(TypedDict):
-    """A step settled. `percent` counts settled steps; `confidence` is decimal text, absent before the first."""
+    """A step settled. `percent` counts settled steps; `confidence` is decimal text, absent before the
+    first."""
 
     position: int
     reached: str

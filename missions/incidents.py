@@ -1,7 +1,8 @@
 """Incidents: taking errors in, judging them, planning a cure, and following it to its end.
 
-Taking in is short and loses nothing: the error is in the log before anybody thinks about it. Judging and planning
-are a job. What the sentinel plans by itself stands in `patterns`; everything else is proposed for approval.
+Taking in is short and loses nothing: the error is in the log before anybody thinks about it. Judging and
+planning are a job. What the sentinel plans by itself stands in `patterns`; everything else is proposed for
+approval.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
@@ -20,6 +21,7 @@ from auditlog import context, jobs, log
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import FieldError, Kind, Refused
 from auditlog.subjects import Subject
+from governance import access
 from verification.models import State as ContractState
 from verification.models.contracts import SETTLED
 
@@ -58,11 +60,14 @@ def subject_of(incident: Incident) -> Subject:
 # --- taking in ---
 
 
-def report(*, report: ErrorReport, by: Actor, user: AbstractBaseUser | None, now: datetime) -> Incident:
+def report(*, report: ErrorReport, by: Actor, user: User | None, now: datetime) -> Incident:
     """Take an error in: count it on the open incident of the same problem, or open one and owe its plan.
 
-    An error within an incident's mission is recorded there and opens no other. Raises UnknownMission, CannotKeepUp.
+    An error within an incident's mission is recorded there and opens no other. Raises UnknownMission,
+    CannotKeepUp.
     """
+    if user is not None:
+        access.require(user, "incidents.report")
     with log.recording():
         mission = _mission_of(report)
         incident, is_new = _incident_of(report, mission, by=by, user=user, now=now)
@@ -83,7 +88,7 @@ def _mission_of(report: ErrorReport) -> Mission | None:
 
 
 def _incident_of(
-    report: ErrorReport, mission: Mission | None, *, by: Actor, user: AbstractBaseUser | None, now: datetime
+    report: ErrorReport, mission: Mission | None, *, by: Actor, user: User | None, now: datetime
 ) -> tuple[Incident, bool]:
     """The incident this error belongs to, locked and counted, and whether it is new."""
     if mission is not None and (
@@ -115,7 +120,7 @@ def _seen_again(incident: Incident, now: datetime, *, counted: bool = True) -> b
 
 
 def _create(
-    report: ErrorReport, mission: Mission | None, *, by: Actor, user: AbstractBaseUser | None, now: datetime
+    report: ErrorReport, mission: Mission | None, *, by: Actor, user: User | None, now: datetime
 ) -> Incident:
     return Incident.objects.create(
         error_type=report.error_type,
@@ -134,7 +139,8 @@ def _create(
 
 
 def _mission_for(report: ErrorReport, mission: Mission | None, *, now: datetime) -> Mission | None:
-    """The mission the cure will belong to: the one the error happened in while it is open, else one of its own."""
+    """The mission the cure will belong to: the one the error happened in while it is open, else one of its
+    own."""
     if not missions.tracked():
         return None
     if mission is not None and mission.state in missions.OPEN:
@@ -173,7 +179,8 @@ def _open(incident: Incident, *, by: Actor, now: datetime) -> None:
 
 
 def plan(*, incident_id: UUID, now: datetime) -> Incident:
-    """Judge an open incident and plan its cure; what cannot be planned is escalated. Planning twice changes nothing."""
+    """Judge an open incident and plan its cure; what cannot be planned is escalated. Planning twice changes
+    nothing."""
     with log.recording():
         incident = _locked(incident_id)
         if incident.state != State.OPEN:
@@ -187,7 +194,8 @@ def plan(*, incident_id: UUID, now: datetime) -> Incident:
                 return escalate(
                     incident, reason="Missions are not tracked here, so nothing can be planned.", now=now
                 )
-            return _plan(incident, found, choice, now=now)
+            mission = missions.lock(incident.mission_id)
+            return _plan(incident, mission, found, choice, now=now)
 
 
 def _identify(incident: Incident, found: Classification, *, now: datetime) -> UUID:
@@ -205,10 +213,11 @@ def _identify(incident: Incident, found: Classification, *, now: datetime) -> UU
     return _record(incident, SentinelFact.PROBLEM_IDENTIFIED, data, by=SENTINEL, now=now)
 
 
-def _plan(incident: Incident, found: Classification, choice: Choice, *, now: datetime) -> Incident:
+def _plan(
+    incident: Incident, mission: Mission, found: Classification, choice: Choice, *, now: datetime
+) -> Incident:
     playbook, minimum_tier = choice.playbook, _minimum_tier(found)
     observe_only = bool(settings.SELF_HEAL_OBSERVE_ONLY)
-    mission = missions.lock(incident.mission_id)
     try:
         template = playbooks.template_of(playbook)
         steps = template.fill(template.known(incident.context))
@@ -270,7 +279,8 @@ def escalate(incident: Incident, *, reason: str, now: datetime) -> Incident:
 
 
 def follow(*, mission_id: UUID, now: datetime) -> list[Incident]:
-    """Draw the conclusion for each unresolved incident of a mission from how the mission and its own steps stand."""
+    """Draw the conclusion for each unresolved incident of a mission from how the mission and its own steps
+    stand."""
     with log.recording():
         mission = Mission.objects.filter(pk=mission_id).first()
         if mission is None:
@@ -297,8 +307,7 @@ def _concluded(incident: Incident, mission: Mission, *, now: datetime) -> Incide
     if cured or mission.state == Mission.State.COMPLETED:
         return _resolve(incident, now=now)
     if failed:
-        why = failed[0].problem or f"is {failed[0].contract.state}"
-        return escalate(incident, reason=f"Step {failed[0].position} ({failed[0].title}) {why}.", now=now)
+        return escalate(incident, reason=missions.outcome_of(failed[0]), now=now)
     if mission.state in (Mission.State.FAILED, Mission.State.CANCELLED):
         return escalate(incident, reason=f"Its mission is {mission.state}.", now=now)
     return incident

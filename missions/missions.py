@@ -1,7 +1,8 @@
 """Missions: the verbs that start, follow and end a mission.
 
-With `MISSION_TRACKING_ENABLED=false` nothing here keeps a row or appends a fact: contracts still carry whatever
-mission id they were given, and timelines are still answered, since they are queries on the log; `start` is refused.
+With `MISSION_TRACKING_ENABLED=false` nothing here keeps a row or appends a fact: contracts still carry
+whatever mission id they were given, and timelines are still answered, since they are queries on the log;
+`start` is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db.models import Count, Max, Q, QuerySet
 
 from auditlog import entries, jobs, log, metrics
@@ -20,7 +21,7 @@ from auditlog.actors import Actor
 from auditlog.models import Entry
 from auditlog.refusals import FieldError, Kind, Refused
 from auditlog.subjects import Subject
-from governance import proposals
+from governance import access, proposals
 from verification.models import Contract, Snapshot
 from verification.models import State as ContractState
 from verification.models.contracts import SETTLED
@@ -117,7 +118,7 @@ def create(
     *,
     goal: str,
     by: Actor,
-    user: AbstractBaseUser | None,
+    user: User | None,
     now: datetime,
     state: Mission.State = State.PLANNED,
     playbook: str = "",
@@ -147,11 +148,18 @@ def create(
     )
 
 
-def start(*, goal: str, by: Actor, user: AbstractBaseUser | None, now: datetime) -> Mission:
-    """Begin a mission that its people complete or abandon. Raises TrackingOff, EmptyGoal."""
+def start(*, goal: str, by: Actor, user: User | None, now: datetime) -> Mission:
+    """Begin a mission that its people complete or abandon. Raises Forbidden, TrackingOff, EmptyGoal."""
+    _require(user, "missions.start")
     with log.recording():
         mission = create(goal=goal, by=by, user=user, now=now)
         return activate(mission, by=by, now=now)
+
+
+def _require(user: User | None, permission: str) -> None:
+    """Raise Forbidden unless the user may; None is Grace itself, which may."""
+    if user is not None:
+        access.require(user, permission)
 
 
 def activate(mission: Mission, *, by: Actor, now: datetime) -> Mission:
@@ -166,9 +174,11 @@ def activate(mission: Mission, *, by: Actor, now: datetime) -> Mission:
 def attach(
     *, mission_id: UUID, contract_id: UUID, by: Actor, now: datetime, step_id: UUID | None = None
 ) -> Step:
-    """Give a contract its place in a mission: that of `step_id`, of the step that proposed it, or the next one.
+    """Give a contract its place in a mission: that of `step_id`, of the step that proposed it, or the next
+    one.
 
-    Attaching twice answers the same step. Raises NotFound, NotNow when the mission has ended, InAnotherMission.
+    Attaching twice answers the same step. Raises NotFound, NotNow when the mission has ended,
+    InAnotherMission.
     """
     with log.recording():
         mission = lock(mission_id)
@@ -187,6 +197,16 @@ def attach(
             activate(mission, by=by, now=now)
         count(step=step, mission=mission, by=by, now=now)
         return step
+
+
+def gather(mission: Mission, *, now: datetime) -> None:
+    """Give their places to contracts proposed for a (locked) mission whose creation has not been heard
+    yet."""
+    placed = mission.steps.filter(contract__isnull=False).values("contract")
+    for contract in (
+        Contract.objects.filter(mission_id=mission.pk).exclude(pk__in=placed).order_by("created_at", "id")
+    ):
+        _ = _planned(mission, contract, None) or _appended(mission, contract, now=now)
 
 
 def _contract(contract_id: UUID) -> Contract:
@@ -256,8 +276,10 @@ def timeline(*, mission_id: UUID) -> QuerySet[Entry]:
     return entries.timeline(mission_id=mission_id)
 
 
-def pause(*, mission_id: UUID, reason: str, by: Actor, now: datetime) -> Mission:
-    """Stop proposing and starting: planned steps wait, and authorized contracts are not claimed. Raises NotNow."""
+def pause(*, mission_id: UUID, reason: str, by: Actor, now: datetime, user: User | None = None) -> Mission:
+    """Stop proposing and starting: planned steps wait, and authorized contracts are not claimed. Raises
+    NotNow."""
+    _require(user, "missions.manage")
     with log.recording():
         mission = lock(mission_id)
         if mission.state != State.ACTIVE:
@@ -268,8 +290,9 @@ def pause(*, mission_id: UUID, reason: str, by: Actor, now: datetime) -> Mission
         return mission
 
 
-def resume(*, mission_id: UUID, reason: str, by: Actor, now: datetime) -> Mission:
+def resume(*, mission_id: UUID, reason: str, by: Actor, now: datetime, user: User | None = None) -> Mission:
     """Take up a paused mission, or begin one that was only planned. Raises NotNow."""
+    _require(user, "missions.manage")
     with log.recording():
         mission = lock(mission_id)
         if mission.state not in (State.PLANNED, State.PAUSED):
@@ -284,12 +307,17 @@ def resume(*, mission_id: UUID, reason: str, by: Actor, now: datetime) -> Missio
         return mission
 
 
-def complete(*, mission_id: UUID, by: Actor, now: datetime, reason: str = "") -> Mission:
-    """End a mission whose steps are all settled. Raises NotFound, NotNow, and Unsettled naming those that are not."""
+def complete(
+    *, mission_id: UUID, by: Actor, now: datetime, reason: str = "", user: User | None = None
+) -> Mission:
+    """End a mission whose steps are all settled. Raises NotFound, NotNow, and Unsettled naming those that are
+    not."""
+    _require(user, "missions.manage")
     with log.recording():
         mission = lock(mission_id)
         if mission.state not in OPEN:
             raise NotNow(f"The mission is {mission.state} already.")
+        gather(mission, now=now)
         if unsettled := list(mission.steps.filter(UNSETTLED).select_related("contract")):
             raise Unsettled(
                 f"{len(unsettled)} of the mission's steps are not settled.",
@@ -305,29 +333,41 @@ def _named(step: Step) -> FieldError:
     )
 
 
-def abandon(
-    *, mission_id: UUID, reason: str, by: Actor, user: AbstractBaseUser | None, now: datetime
-) -> Mission:
-    """Give a mission up: what has not started is cancelled, what runs settles by itself. Raises NotFound, NotNow."""
+def abandon(*, mission_id: UUID, reason: str, by: Actor, user: User | None, now: datetime) -> Mission:
+    """Give a mission up: what has not started is cancelled, what runs settles by itself. Raises NotFound,
+    NotNow."""
+    _require(user, "missions.manage")
     with log.recording():
         mission = lock(mission_id)
         if mission.state not in OPEN:
             raise NotNow(f"The mission is {mission.state} already.")
+        gather(mission, now=now)
         end(mission, State.CANCELLED, reason=reason, by=by, now=now)
         for step in mission.steps.filter(contract__state__in=NOT_STARTED):
-            _cancel(step, reason=reason, by=by, now=now)
+            assert step.contract_id is not None
+            _cancel(step.contract_id, reason=reason, by=by, now=now)
         return mission
 
 
-def _cancel(step: Step, *, reason: str, by: Actor, now: datetime) -> None:
+def _cancel(contract_id: UUID, *, reason: str, by: Actor, now: datetime) -> None:
     """Who may give a mission up may take back what waits in it, whoever asked for it; `user` None says so."""
     why = f"Its mission was abandoned. {reason}".strip()
     try:
-        proposals.cancel(contract_id=step.contract_id, by=by, user=None, reason=why, now=now)
+        proposals.cancel(contract_id=contract_id, by=by, user=None, reason=why, now=now)
     except Refused as refused:
         if refused.kind is not Kind.CONFLICT:
             raise
         # It started in the meantime: it settles by itself.
+
+
+def turn_away(*, contract_id: UUID, by: Actor, now: datetime) -> None:
+    """A contract slipped in while its mission was being abandoned: it is cancelled like the others."""
+    with log.recording():
+        contract = _contract(contract_id)
+        abandoned = Mission.objects.filter(state=State.CANCELLED)
+        mission = abandoned.filter(pk=contract.mission_id).first() if contract.mission_id else None
+        if mission is not None and contract.state in NOT_STARTED:
+            _cancel(contract_id, reason=mission.ending_reason, by=by, now=now)
 
 
 def follow(*, contract_id: UUID, by: Actor, now: datetime) -> Step | None:
@@ -384,7 +424,8 @@ def _take_health(mission: Mission) -> None:
 
 
 def _settle(mission: Mission, *, by: Actor, now: datetime) -> None:
-    """End a mission that settles itself when its steps say so; take it up again when a failed step was retried."""
+    """End a mission that settles itself when its steps say so; take it up again when a failed step was
+    retried."""
     if not mission.settles_itself or mission.state not in (*OPEN, State.FAILED):
         return
     so_far = progress(mission_id=mission.pk)
@@ -401,9 +442,13 @@ def _settle(mission: Mission, *, by: Actor, now: datetime) -> None:
 
 def _why(mission: Mission) -> str:
     step = mission.steps.filter(FAILED | ROLLED_BACK).select_related("contract").first()
-    if step is None:
-        return ""
-    return f"Step {step.position} ({step.title}) {step.problem or f'is {step.contract.state}'}."[:1000]
+    return "" if step is None else outcome_of(step)
+
+
+def outcome_of(step: Step) -> str:
+    """How a step ended, as a sentence for people."""
+    how = step.problem or (f"is {step.contract.state}" if step.contract else "is planned")
+    return f"Step {step.position} ({step.title}) {how}."[:1000]
 
 
 def end(mission: Mission, state: Mission.State, *, reason: str, by: Actor, now: datetime) -> Mission:
@@ -437,7 +482,8 @@ def owe_advance(mission: Mission, *, now: datetime) -> None:
 
 
 def ready(mission: Mission) -> Sequence[Step]:
-    """Planned steps that may be proposed now: the step before each in its own run was verified, or there is none."""
+    """Planned steps that may be proposed now: the step before each in its own run was verified, or there is
+    none."""
     found: list[Step] = []
     before: dict[UUID | None, bool] = {}
     for step in mission.steps.select_related("contract", "planned_by"):

@@ -1,6 +1,7 @@
 """Patterns: what an error is taken for. Versioned, and pure: text in, judgement out.
 
-A change to anything here that can change a judgement raises `VERSION`; it stands on every incident and in the log.
+A change to anything here that can change a judgement raises `VERSION`; it stands on every incident and in the
+log.
 """
 
 from __future__ import annotations
@@ -197,7 +198,8 @@ DIAGNOSES: Mapping[str, str] = {
 
 
 def classify(error_type: str, error_message: str, context: Mapping[str, Any] | None = None) -> Classification:
-    """What this error is taken for: a pattern named outright, else the surest one whose words occur, else unknown."""
+    """What this error is taken for: a pattern named outright, else the surest one whose words occur, else
+    unknown."""
     named = re.sub(r"[^a-z]+", "_", _snake(error_type).lower()).strip("_")
     text = f"{error_type}: {error_message}"[:READ_CHARS]
     for pattern in PATTERNS:

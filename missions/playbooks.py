@@ -1,7 +1,8 @@
 """Playbooks: publishing versions, choosing among them, and running one.
 
 Running lays down the steps and owes a job; the job proposes the next step through the one door everything is
-proposed through, outside any transaction. When a step is verified the next one is owed; when one fails the run stops.
+proposed through, outside any transaction. When a step is verified the next one is owed; when one fails the
+run stops.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser, User
+from django.contrib.auth.models import User
 from django.db.models import Q
 
 from auditlog import ids, jobs, log
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import Kind, Refused
 from auditlog.subjects import Subject
-from governance import principals, proposals
+from governance import access, principals, proposals
 from governance.proposals import Proposal
 from verification import learning
 from verification.models import Contract
@@ -65,7 +66,8 @@ def publish(
     by: Actor,
     now: datetime,
 ) -> Playbook:
-    """Put a version of a playbook in force; the same document again changes nothing. Raises InvalidPlaybook."""
+    """Put a version of a playbook in force; the same document again changes nothing. Raises
+    InvalidPlaybook."""
     template = templates.parse(variables=variables, steps=steps)
     with log.recording():
         versions = Playbook.objects.select_for_update().filter(name=name)
@@ -103,7 +105,8 @@ def active(name: str) -> Playbook:
 
 
 def best_for(error_pattern: str) -> Choice | None:
-    """Of the playbooks for a pattern, the one whose record has the best lower bound; the oldest among equals."""
+    """Of the playbooks for a pattern, the one whose record has the best lower bound; the oldest among
+    equals."""
     candidates = list(
         Playbook.objects.filter(error_pattern=error_pattern, is_active=True).order_by("created_at", "name")
     )
@@ -119,7 +122,7 @@ def run(
     *,
     name: str,
     by: Actor,
-    user: AbstractBaseUser | None,
+    user: User | None,
     now: datetime,
     mission_id: UUID | None = None,
     incident_id: UUID | None = None,
@@ -127,9 +130,11 @@ def run(
 ) -> Mission:
     """Run a playbook in a mission of its own, or add its steps to the open mission given.
 
-    A mission of its own settles by itself. Raises NotFound, InvalidVariables, missions.TrackingOff,
-    missions.NotFound, missions.NotNow.
+    A mission of its own settles by itself. Raises Forbidden, NotFound, InvalidVariables,
+    missions.TrackingOff, missions.NotFound, missions.NotNow.
     """
+    if user is not None:
+        access.require(user, "playbooks.run")
     playbook = active(name)
     steps = template_of(playbook).fill(variables or {})
     with log.recording():
@@ -150,7 +155,7 @@ def lay(
     playbook: Playbook,
     steps: Sequence[PlannedStep],
     *,
-    user: AbstractBaseUser | None,
+    user: User | None,
     now: datetime,
     incident: Incident | None = None,
     minimum_tier: str = "",
@@ -210,7 +215,8 @@ def advance(*, mission_id: UUID, now: datetime) -> int:
 
 
 def propose(*, step: Step, now: datetime) -> None:
-    """Propose one planned step and give its contract the step's place; a refusal becomes the step's outcome."""
+    """Propose one planned step and give its contract the step's place; a refusal becomes the step's
+    outcome."""
     user = step.planned_by
     by = SENTINEL if user is None else principals.actor_of(user)
     contract_id = _proposed(step)

@@ -51,7 +51,8 @@ class Progress:
 
 
 def confidence(progress: Progress) -> Decimal | None:
-    """Success rate of the settled steps, times 0.8 for each rollback, times 0.9 when the health score is under 70.
+    """Success rate of the settled steps, times 0.8 for each rollback, times 0.9 when the health score is
+    under 70.
 
     None while nothing has settled.
     """

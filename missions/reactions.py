@@ -23,7 +23,8 @@ logger = structlog.get_logger(__name__)
 # One subscriber for both: a contract must have its place before what became of it is heard.
 @mesh.subscribe("contract.*", name="missions.follow", from_start=True)
 def follow(entry: Entry) -> None:
-    """A contract was proposed for a mission and gets its place in it; or it moved, and the mission counts it."""
+    """A contract was proposed for a mission and gets its place in it; or it moved, and the mission counts
+    it."""
     if entry.mission_id is None or not missions.tracked():
         return
     if entry.fact == "contract.created":
@@ -36,8 +37,9 @@ def _attach(mission_id: UUID, contract_id: UUID) -> None:
     try:
         missions.attach(mission_id=mission_id, contract_id=contract_id, by=SYSTEM, now=timezone.now())
     except Refused as refused:
-        # Proposing asks first (`missions.check_mission`); what slips through in between keeps its mission id only.
+        # Proposing asks first (`missions.check_mission`); this one slipped through in between.
         logger.warning("contract_not_attached", code=refused.code, contract_id=str(contract_id))
+        missions.turn_away(contract_id=contract_id, by=SYSTEM, now=timezone.now())
 
 
 @mesh.subscribe("mission.*", name="incidents.follow", from_start=True)

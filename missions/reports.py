@@ -111,8 +111,8 @@ class ErrorReport:
 def from_alertmanager(body: object) -> list[ErrorReport]:
     """A report for each firing alert of an Alertmanager webhook (version 4); resolved ones say nothing new.
 
-    The alert's name is the error type unless a label `error_type` says otherwise, its description or summary the
-    message, its label `service`, `job` or `instance` the source. Raises InvalidReport.
+    The alert's name is the error type unless a label `error_type` says otherwise, its description or summary
+    the message, its label `service`, `job` or `instance` the source. Raises InvalidReport.
     """
     if errors := _ALERTS.errors(body):
         raise InvalidReport("This is not an Alertmanager notification.", errors=errors)

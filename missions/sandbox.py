@@ -1,8 +1,8 @@
 """The sandbox: something small and real for a new installation to act on, below `VAR_DIR`.
 
-`sandbox/` is the world: `app.json`, the configuration of a little service, and `app.lock`, a lock left behind by a
-program that has ended. `commands/` holds what may be run there, and is out of reach of `config.update`. The service
-itself (`service_argv`) is as well as those files say.
+`sandbox/` is the world: `app.json`, the configuration of a little service, and `app.lock`, a lock left behind
+by a program that has ended. `commands/` holds what may be run there, and is out of reach of `config.update`.
+The service itself (`service_argv`) is as well as those files say.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ CONFIG_TARGET = "file:app.json"
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Where things lie: the world (`folder`), what may be run there (`commands`), and the file that lists it."""
+    """Where things lie: the world (`folder`), what may be run there (`commands`), and the file that lists
+    it."""
 
     folder: Path
     commands: Path

@@ -49,7 +49,7 @@ PLAYBOOKS: tuple[dict[str, Any], ...] = (
                         {"type": "expression", "expression": "result.exit_code == 0", "required": True}
                     ]
                 },
-                "justification": "What the service says of itself goes into the record before anything changes.",
+                "justification": "What the service says of itself comes first, for the record.",
             },
             {
                 "title": "Set max_connections to {{max_connections}}",

@@ -1,7 +1,8 @@
 """Summaries: hours of contracts and approvals, counted for the overview and for whoever takes them elsewhere.
 
-A period is counted again as often as anybody likes, always from the rows themselves: what happened in an hour is
-found by when it happened (created, settled, asked, decided, closed), so an hour that is over hardly changes.
+A period is counted again as often as anybody likes, always from the rows themselves: what happened in an hour
+is found by when it happened (created, settled, asked, decided, closed), so an hour that is over hardly
+changes.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class InvalidPeriod(Refused):
 
 @dataclass(frozen=True)
 class Aggregated:
-    """What a count came to: whole hours from `start` to `end`, and how many summary rows of each kind they have."""
+    """What a count came to: whole hours from `start` to `end`, and how many summary rows of each kind they
+    have."""
 
     start: datetime
     end: datetime
@@ -103,7 +105,8 @@ def owe(*, now: datetime) -> Job:
 
 
 def due(now: datetime) -> tuple[datetime, datetime]:
-    """The period a count should cover now: a day back, further when counting was interrupted, all at first."""
+    """The period a count should cover now: a day back, further when counting was interrupted, all at
+    first."""
     last = Summary.objects.order_by("-period_start").values_list("period_start", flat=True).first()
     if last is None:
         last = Contract.objects.aggregate(first=Min("created_at"))["first"] or now
@@ -151,15 +154,17 @@ def _approvals(start: datetime, end: datetime) -> Iterator[_Counted]:
 def _grouped(
     rows: QuerySet[Any], moment: str, start: datetime, end: datetime, *also: str
 ) -> QuerySet[Any, dict[str, Any]]:
-    """Rows whose `moment` lies in the period, counted by hour, tier and action type; and the time they took."""
+    """Rows whose `moment` lies in the period, counted by hour, tier and action type; and the time they
+    took."""
     took = ExpressionWrapper(F(moment) - F("created_at"), output_field=DurationField())
-    return (
+    counted: QuerySet[Any, dict[str, Any]] = (
         rows.filter(**{f"{moment}__gte": start, f"{moment}__lt": end})
         .order_by()
         .annotate(hour=TruncHour(moment, tzinfo=UTC))
         .values("hour", "tier", "action_type", *also)
         .annotate(count=Count("id"), latency=Sum(took))
     )
+    return counted
 
 
 def _key(kind: Summary.Kind, row: dict[str, Any]) -> _Key:

@@ -1,8 +1,8 @@
 """Templates: the typed face of a playbook's JSON. Pure: documents in, planned steps or field errors out.
 
-A step is a proposal with holes: `{{name}}` inside any text. A text that is nothing but a hole takes the value with
-its type. Every hole is a declared variable with a JSON Schema; values from outside are checked against it before
-they go anywhere.
+A step is a proposal with holes: `{{name}}` inside any text. A text that is nothing but a hole takes the value
+with its type. Every hole is a declared variable with a JSON Schema; values from outside are checked against
+it before they go anywhere.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class Variable:
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step with its holes filled: a title for people, a proposal's body, and a delay in seconds before it runs."""
+    """A step with its holes filled: a title for people, a proposal's body, and a delay in seconds before it
+    runs."""
 
     title: str
     proposal: JsonDict

@@ -1,4 +1,5 @@
-"""Incidents: nothing reported is lost, one problem is one incident, and the story hangs together to its end."""
+"""Incidents: nothing reported is lost, one problem is one incident, and the story hangs together to its
+end."""
 
 from __future__ import annotations
 

@@ -279,3 +279,27 @@ def test_who_may_give_a_mission_up_takes_back_what_waits_in_it(
     assert contract.state == "cancelled"
     entry = missions.timeline(mission_id=mission.pk).get(fact="contract.cancelled")
     assert entry.actor_id == str(users.bea.pk)
+
+
+def test_what_has_not_been_heard_of_yet_is_not_forgotten(
+    users: People, ledger: Ledger, mission: Mission
+) -> None:
+    waiting = propose(users.ada, mission_id=mission.pk, target="ledger:code")
+    with pytest.raises(missions.Unsettled):
+        missions.complete(mission_id=mission.pk, by=SYSTEM, now=timezone.now())
+    missions.abandon(mission_id=mission.pk, reason="", by=SYSTEM, user=None, now=timezone.now())
+    waiting.refresh_from_db()
+    assert waiting.state == "cancelled"
+    hear()
+    assert mission.steps.get().reached == "cancelled"
+
+
+def test_what_slips_in_while_a_mission_is_abandoned_is_cancelled_too(
+    users: People, ledger: Ledger, mission: Mission
+) -> None:
+    late = propose(users.ada, mission_id=mission.pk, target="ledger:code")
+    Mission.objects.update(state="cancelled", ending_reason="Too late.")
+    hear()
+    late.refresh_from_db()
+    assert late.state == "cancelled"
+    assert not mission.steps.exists()

@@ -1,7 +1,8 @@
-"""Learning: what the record of settled contracts says about an action, a playbook, an error pattern or an agent.
+"""Learning: what the record of settled contracts says about an action, a playbook, an error pattern or an
+agent.
 
-A success rate is never given bare: with it stands its Wilson lower bound, which is low while there is little to go
-by. What was said of an action beforehand (its stated confidence) is held against what came of it.
+A success rate is never given bare: with it stands its Wilson lower bound, which is low while there is little
+to go by. What was said of an action beforehand (its stated confidence) is held against what came of it.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def _tallied(contracts: QuerySet[Contract], group_by: Sequence[str]) -> Iterable
     stated = Cast("stated_confidence", FloatField())
     bucket = Cast(Least(Floor(stated * BUCKETS), Value(float(BUCKETS - 1))), IntegerField())
     agent = Case(When(requested_by_kind="agent", then=F("requested_by_label")), default=Value(""))
-    return (
+    counted: Iterable[dict[str, Any]] = (
         contracts.annotate(
             agent=agent,
             # Nothing stated, no bucket: PostgreSQL's LEAST would pass the null over.
@@ -199,6 +200,7 @@ def _tallied(contracts: QuerySet[Contract], group_by: Sequence[str]) -> Iterable
             squared_error=Sum(Power(stated - success, 2)),
         )
     )
+    return counted
 
 
 def _tally(row: dict[str, Any], group_by: Sequence[str]) -> Tally:

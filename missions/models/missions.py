@@ -10,7 +10,8 @@ from verification.models import Contract, Snapshot
 class Mission(models.Model):
     """Why actions are taken. Its id travels on every contract, fact and log line.
 
-    One that a playbook or an incident made settles by itself (`settles_itself`); any other waits for its people.
+    One that a playbook or an incident made settles by itself (`settles_itself`); any other waits for its
+    people.
     """
 
     class State(models.TextChoices):
@@ -67,10 +68,10 @@ class Mission(models.Model):
 class Step(models.Model):
     """One contract's place in a mission, or the plan of one that has not been proposed yet.
 
-    `plan` is what a playbook will propose (None: the contract was attached) in the name of `planned_by` (None: of
-    the sentinel); `run` ties the steps of one playbook
-    run together, since only those wait for each other. `reached` is the last settled state of the contract the
-    mission has counted, and `problem` says why a planned step could not be proposed.
+    `plan` is what a playbook will propose (None: the contract was attached) in the name of `planned_by`
+    (None: of the sentinel); `run` ties the steps of one playbook
+    run together, since only those wait for each other. `reached` is the last settled state of the contract
+    the mission has counted, and `problem` says why a planned step could not be proposed.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)

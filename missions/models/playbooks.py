@@ -6,8 +6,8 @@ from auditlog.ids import new_id
 
 
 class Playbook(models.Model):
-    """One version of a playbook; running it makes a mission. `missions.templates` is the typed face of `steps`
-    and `variables`."""
+    """One version of a playbook; running it makes a mission. `missions.templates` is the typed face of
+    `steps` and `variables`."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.SlugField(max_length=100)

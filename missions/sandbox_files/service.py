@@ -1,6 +1,7 @@
 """The sandbox service: a small real HTTP server that is as well as its configuration. Standard library only.
 
-Usage: service.py FOLDER PORT. `GET /health` answers 200, or 500 with the problem, from what the files say now.
+Usage: service.py FOLDER PORT. `GET /health` answers 200, or 500 with the problem, from what the files say
+now.
 """
 
 import json
@@ -8,7 +9,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from status import status  # type: ignore[import-not-found]  # noqa: I001  (it lies beside this file)
+from status import status  # type: ignore[import-not-found]
 
 
 class Answers(BaseHTTPRequestHandler):

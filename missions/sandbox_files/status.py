@@ -1,4 +1,5 @@
-"""How the sandbox service stands: its lock, its configuration, and whether it would answer well. Changes nothing.
+"""How the sandbox service stands: its lock, its configuration, and whether it would answer well. Changes
+nothing.
 
 Usage: status.py FOLDER. Prints one JSON object.
 """

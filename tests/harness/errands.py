@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from auditlog import jobs, mesh
+from auditlog import jobs, mesh, sequencer
 from auditlog.actors import SYSTEM
 from governance import policies, principals, proposals, seeds
 from governance.proposals import Proposal
@@ -20,7 +20,8 @@ TIERS = {"ledger:calm*": "tier_1", "ledger:code*": "tier_2", "ledger:grave*": "t
 
 
 def lay_down_the_law(now: datetime) -> None:
-    """People, groups, and a policy: `ledger:calm…` is tier_1, `ledger:code…` tier_2, `ledger:grave…` tier_3."""
+    """People, groups, and a policy: `ledger:calm…` is tier_1, `ledger:code…` tier_2, `ledger:grave…`
+    tier_3."""
     seeds.seed(now=now)
     rules = [
         {"name": target, "effect": tier, "action_types": ["ledger.append"], "targets": [target]}
@@ -65,7 +66,7 @@ def settle(seconds: float = 0.0) -> None:
 
 def hear() -> None:
     """Deliver what reactions wait for, and run no job."""
-    while mesh.deliver_all():
+    while sequencer.run(None) + mesh.deliver_all():
         pass
 
 

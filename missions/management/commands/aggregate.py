@@ -21,9 +21,10 @@ class Command(BaseCommand):
     """`manage.py aggregate [--from TIME] [--to TIME] [--as NAME] [--json]`."""
 
     help = (
-        "Count contracts and approvals again, hour by hour, into the summaries the overview shows. Repeating it is "
-        "harmless: each hour is counted from the rows themselves. Without --from it goes back a day, or as far as "
-        "counting was interrupted. Times are ISO 8601 (2026-11-23 or 2026-11-23T12:00), UTC unless they say otherwise."
+        "Count contracts and approvals again, hour by hour, into the summaries the overview shows. Repeating "
+        "it is harmless: each hour is counted from the rows themselves. Without --from it goes back a day, or "
+        "as far as counting was interrupted. Times are ISO 8601 (2026-11-23 or 2026-11-23T12:00), UTC unless "
+        "they say otherwise."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
