@@ -127,7 +127,11 @@ INTEGRITY_INTERVAL_MINUTES = env.integer("INTEGRITY_INTERVAL_MINUTES", 15, at_le
 
 CONFIG_ROOTS = env.paths("CONFIG_ROOTS", [VAR_DIR / "sandbox"])
 COMMANDS_FILE = env.path("COMMANDS_FILE", None)
-HTTP_ALLOWED_URLS = env.urls("HTTP_ALLOWED_URLS", [])
+# The sandbox service of `manage.py demo`: the one thing a new installation may call, and not in production.
+SANDBOX_PORT = env.integer("SANDBOX_PORT", PORT + 1 if PORT < 65535 else 65534, at_least=1, at_most=65535)
+HTTP_ALLOWED_URLS = env.urls(
+    "HTTP_ALLOWED_URLS", [] if PRODUCTION else [f"http://127.0.0.1:{SANDBOX_PORT}/"]
+)
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")
 
 # How lower packages reach the questions only governance answers.
@@ -297,11 +301,23 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
     "TAGS": [
-        {
-            "name": "verification",
-            "description": "Contracts, executions, snapshots, benchmarks, missions, incidents",
-        },
-        {"name": "governance", "description": "Approvals, policies, holds, agents, the live stream"},
+        {"name": "session", "description": "Logging in and out, and who one is"},
+        {"name": "contracts", "description": "Actions: proposed, followed, cancelled, settled; and what can be proposed"},
+        {"name": "approvals", "description": "What people are asked, and what they answer"},
+        {"name": "missions", "description": "Goals, their steps and their timelines"},
+        {"name": "incidents", "description": "Errors that were reported"},
+        {"name": "playbooks", "description": "Templates of steps, and running one"},
+        {"name": "snapshots", "description": "Ways back"},
+        {"name": "benchmarks", "description": "Measured checks, compared with their golden run"},
+        {"name": "policies", "description": "Who may, and on whose word"},
+        {"name": "holds", "description": "The switch that stops things"},
+        {"name": "agents", "description": "Programs that propose, and their keys"},
+        {"name": "webhooks", "description": "Who is told of which facts"},
+        {"name": "events", "description": "Facts, listed and live"},
+        {"name": "jobs", "description": "Work that is owed"},
+        {"name": "learning", "description": "What the record of settled contracts teaches"},
+        {"name": "summaries", "description": "Hours, counted"},
+        {"name": "health", "description": "Names and states"},
         {"name": "auditlog", "description": "Entries, proofs, checkpoints, findings"},
     ],
 }
@@ -323,9 +339,8 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SECURE_SSL_REDIRECT = PRODUCTION
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-SECURE_HSTS_SECONDS = (
-    env.integer("HSTS_SECONDS", 3600 * 24 * 30, at_least=0, at_most=63_072_000) if PRODUCTION else 0
-)
+HSTS_SECONDS = env.integer("HSTS_SECONDS", 3600 * 24 * 30, at_least=0, at_most=63_072_000)
+SECURE_HSTS_SECONDS = HSTS_SECONDS if PRODUCTION else 0
 # Whether every other host of the domain speaks HTTPS is not Grace's to promise.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
