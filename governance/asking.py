@@ -13,7 +13,7 @@ from auditlog import log
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import FieldError, Refused
 from auditlog.subjects import Subject
-from verification import contracts, criteria, executors
+from verification import contracts, criteria, executors, measuring
 from verification.executors.base import Call, Executor
 from verification.models import Contract, Revision, State
 
@@ -103,11 +103,12 @@ def _check(executor: Executor, call: Call, wording: Wording) -> None:
     if errors := executor.check(call):
         refusals.append(InvalidProposal(_sentence(errors), errors=errors))
     for parse in (
-        lambda: criteria.parse(wording.expected_effect),
-        lambda: criteria.parse_criteria(wording.preconditions),
+        lambda: ("/expected_effect", criteria.parse(wording.expected_effect).criteria),
+        lambda: ("/preconditions", criteria.parse_criteria(wording.preconditions)),
     ):
         try:
-            parse()
+            at, wanted = parse()
+            measuring.require_measurable(wanted, at=at)
         except Refused as refusal:
             refusals.append(refusal)
     if len(refusals) == 1:

@@ -100,12 +100,14 @@ def before(expected: ExpectedEffect) -> dict[str, float]:
     return found
 
 
-def refusals(expected: ExpectedEffect, *, at: str = "/expected_effect") -> list[FieldError]:
-    """What this installation cannot measure: URLs that may not be called, unknown suites, no metrics."""
-    found: list[FieldError] = []
-    for each in expected.criteria:
-        found.extend(_refusals_of(each, at + each.key))
-    return found
+def require_measurable(wanted: Iterable[Criterion], *, at: str) -> None:
+    """Refuse what this installation cannot measure: URLs that may not be called, unknown suites, no metrics.
+
+    `at` is the pointer the keys of the criteria begin below. Raises InvalidExpectedEffect.
+    """
+    errors = [error for each in wanted for error in _refusals_of(each, at + each.key)]
+    if errors:
+        raise criteria.InvalidExpectedEffect("A criterion cannot be measured here.", errors=errors)
 
 
 def _refusals_of(criterion: Criterion, here: str) -> list[FieldError]:

@@ -20,6 +20,7 @@ class WebServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answers)
         self.requests: list[dict[str, Any]] = []
         self.document: Any = {"enabled": False}
+        self.metrics: Any = None
         self.stopping = threading.Event()
 
     @property
@@ -72,6 +73,10 @@ class _Answers(BaseHTTPRequestHandler):
         if self.command == "PUT":
             self.server.document = json.loads(body)
         self._json(200, self.server.document)
+
+    def _at_api(self, body: bytes) -> None:
+        """Prometheus' query API, as far as the shape of an answer goes."""
+        self._json(200, self.server.metrics)
 
     def _at_broken(self, body: bytes) -> None:
         self._json(500, {"detail": "broken"})
