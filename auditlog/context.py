@@ -58,8 +58,8 @@ def current() -> Context:
 
 
 @contextmanager
-def caused_by(entry_id: UUID) -> Iterator[None]:
-    """Entries appended inside name `entry_id` as what led to them, unless told otherwise."""
+def caused_by(entry_id: UUID | None) -> Iterator[None]:
+    """Entries appended inside name `entry_id` as what led to them (None: nothing), unless told otherwise."""
     token = _cause.set(entry_id)
     try:
         yield

@@ -262,7 +262,8 @@ def run(job_id: UUID | str, *, now: datetime | None = None) -> bool:
         job_id=str(job.pk),
         job_type=job.kind,
     )
-    with ids_around, _Heartbeat(lease), metrics.timed(metrics.job_duration.labels(job_type=job.kind)):
+    timed = metrics.timed(metrics.job_duration.labels(job_type=job.kind))
+    with ids_around, context.caused_by(job.caused_by), _Heartbeat(lease), timed:
         try:
             _attempt(job, lease)
         except LeaseLost:

@@ -14,10 +14,13 @@ from auditlog import mesh
 from auditlog.actors import SYSTEM
 from auditlog.models import Entry
 from auditlog.refusals import Refused
+from verification.models.contracts import SETTLED
 
 from . import incidents, missions
 
 logger = structlog.get_logger(__name__)
+
+ENDINGS = frozenset({"contract.dead_lettered", *(f"contract.{state}" for state in SETTLED)})
 
 
 # One subscriber for both: a contract must have its place before what became of it is heard.
@@ -29,7 +32,7 @@ def follow(entry: Entry) -> None:
         return
     if entry.fact == "contract.created":
         _attach(entry.mission_id, UUID(entry.subject_id))
-    else:
+    elif entry.fact in ENDINGS:
         missions.follow(contract_id=UUID(entry.subject_id), by=SYSTEM, now=timezone.now())
 
 

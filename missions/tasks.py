@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from auditlog import context, jobs
+from auditlog import jobs
 from auditlog.jobs import Lease
 from auditlog.models import Job
 
@@ -21,30 +20,28 @@ from . import incidents, missions, playbooks, summaries
 def plan_incident(job: Job, lease: Lease) -> None:
     """Judge an incident and plan its cure; when that fails for good, people must take it on."""
     incident_id = UUID(job.subject_id)
-    with _because(job):
-        try:
-            incidents.plan(incident_id=incident_id, now=lease.now())
-        except Exception as error:
-            if _was_last(job):
-                reason = f"Planning failed with {type(error).__name__}."
-                incidents.give_up(incident_id=incident_id, reason=reason, now=lease.now())
-            raise
+    try:
+        incidents.plan(incident_id=incident_id, now=lease.now())
+    except Exception as error:
+        if _was_last(job):
+            reason = f"Planning failed with {type(error).__name__}."
+            incidents.give_up(incident_id=incident_id, reason=reason, now=lease.now())
+        raise
 
 
 @jobs.runner(missions.ADVANCE_JOB)
 def advance_mission(job: Job, lease: Lease) -> dict[str, Any]:
     """Propose the planned steps of a mission that are next; when that fails for good, they failed."""
     mission_id = UUID(job.subject_id)
-    with _because(job):
-        try:
-            return {"proposed": playbooks.advance(mission_id=mission_id, now=lease.now())}
-        except jobs.RunAgain:
-            raise
-        except Exception as error:
-            if _was_last(job):
-                reason = f"Proposing failed with {type(error).__name__}."
-                playbooks.give_up(mission_id=mission_id, reason=reason, now=lease.now())
-            raise
+    try:
+        return {"proposed": playbooks.advance(mission_id=mission_id, now=lease.now())}
+    except jobs.RunAgain:
+        raise
+    except Exception as error:
+        if _was_last(job):
+            reason = f"Proposing failed with {type(error).__name__}."
+            playbooks.give_up(mission_id=mission_id, reason=reason, now=lease.now())
+        raise
 
 
 @jobs.runner(summaries.JOB, visible=True)
@@ -62,8 +59,3 @@ def aggregate(**_: object) -> None:
 
 def _was_last(job: Job) -> bool:
     return job.attempts - job.losses >= job.max_attempts
-
-
-def _because(job: Job) -> Any:
-    """What a job's work brings about was caused by what owed the job."""
-    return context.caused_by(job.caused_by) if job.caused_by else nullcontext()

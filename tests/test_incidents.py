@@ -117,7 +117,13 @@ def test_each_part_of_the_story_names_what_led_to_it(world: Sandbox) -> None:
     assert causes("agentic.problem_identified") == ["error.detected"]
     assert causes("agentic.action_planned") == ["agentic.problem_identified", "error.detected"]
     assert causes("contract.created")[-1] == "error.detected"
-    assert causes("incident.resolved")[0] == "agentic.problem_resolved"
+    assert causes("agentic.action_executing")[-1] == "error.detected"
+    assert causes("incident.resolved")[:4] == [
+        "agentic.problem_resolved",
+        "mission.progressed",
+        "contract.verified",
+        "agentic.action_planned",
+    ]
 
 
 def test_an_action_that_fails_hands_the_incident_to_people(world: Sandbox) -> None:
