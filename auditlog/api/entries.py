@@ -153,6 +153,7 @@ class AcknowledgeFinding(Endpoint):
         asks="auditlog.acknowledge",
         body=Acknowledgement,
         answer=shapes.IntegrityFinding,
+        example={"reason": "The backup of Sunday was restored on purpose."},
     )
     def post(self, request: Request, id: int) -> Response:
         """The evidence stays where it is; the reason goes into the log."""

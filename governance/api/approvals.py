@@ -142,6 +142,16 @@ class DecideMany(Endpoint):
         asks="approvals.decide",
         body=shapes.BatchRequest,
         answer=[shapes.BatchResult],
+        example={
+            "decisions": [
+                {
+                    "approval_id": "0193f0a0-0000-7000-8000-000000000000",
+                    "verdict": "approve",
+                    "digest": DIGEST,
+                    "reason": "As agreed.",
+                }
+            ]
+        },
         description="Each by its own digest, each with its own result: one that is refused stops none of the others. "
         "Counts once against the limit of decisions.",
     )

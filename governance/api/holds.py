@@ -76,6 +76,7 @@ class ReleaseHold(Endpoint):
         body=shapes.ReleaseRequest,
         answer=shapes.Submitted,
         status=202,
+        example={"reason": "The disk was replaced."},
     )
     def post(self, request: Request, id: UUID) -> Response:
         """Letting things run again is a tier_3 action: the answer is its contract, which waits for people."""
