@@ -104,15 +104,24 @@ class Governed:
         )
 
     def policy(
-        self, *rules: dict[str, Any], tiers: dict[str, Any] | None = None, now: datetime | None = None
+        self,
+        *rules: dict[str, Any],
+        tiers: dict[str, Any] | None = None,
+        seeded: bool = True,
+        now: datetime | None = None,
     ) -> Policy:
-        """Put the seeded policy with further rules (and other tiers) in force."""
+        """Put the seeded policy with further rules (and other tiers) in force; without `seeded` these rules alone."""
         document = {
             **seeds.POLICY,
-            "rules": [*seeds.POLICY["rules"], *rules],
+            "rules": [*(seeds.POLICY["rules"] if seeded else ()), *rules],
             "tiers": {**seeds.POLICY["tiers"], **(tiers or {})},
         }
         return policies.publish(document=document, note="a test", by=SYSTEM, now=now or timezone.now())
+
+    def trust(self) -> Policy:
+        """Let configuration be changed without asking anybody."""
+        rule = {"name": "trusted", "effect": "tier_1", "action_types": ["config.update"]}
+        return self.policy(rule, seeded=False)
 
     def settle(self) -> None:
         """Do everything that is due."""
