@@ -350,7 +350,8 @@ class _Walk:
                 f"The content of entry {entry_id} (leaf {index}) is not what its leaf was computed from.",
             )
         yield from _projections(index, entry)
-        return computed
+        # What was found is named here; the way from the leaf to the root is a question of its own.
+        return stored
 
     def _times(self, index: int, sequenced_at: datetime, entry: dict[str, Any] | None) -> Iterator[Found]:
         if self._sequenced_at is not None and sequenced_at < self._sequenced_at:

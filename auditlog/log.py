@@ -225,4 +225,3 @@ def _write(using: str) -> None:
     written = [draft.entry for draft in drafts]
     metrics.on_commit(lambda: metrics.entries_total.inc(len(written)))
     transaction.on_commit(lambda: observers.on_commit(written), using=using)
-    transaction.on_commit(lambda: observers.on_commit([draft.entry for draft in drafts]), using=using)

@@ -1,0 +1,493 @@
+"""Every way of tampering is detected and named, on both databases; honest work is not."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from auditlog import canonical, findings, integrity, log, merkle, notes, sequencer, signer, tree, triggers
+from auditlog.actors import SYSTEM, Actor
+from auditlog.facts import SystemFact
+from auditlog.models import Checkpoint, Disclosure, Entry, Finding, IntegrityRun, Leaf, Payload, Pending, Tile, Tree
+from auditlog.subjects import Subject
+from auditlog.testing import flushable
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+ADA = Actor("person", "user:1", "Ada", 1)
+
+pytestmark = pytest.mark.django_db
+
+
+def write(count: int = 1, *, now: datetime = NOW, name: str = "x") -> None:
+    with log.recording():
+        for number in range(count):
+            log.append(
+                SystemFact.HEARTBEAT,
+                actor=ADA,
+                subject=Subject("subsystem", str(number)),
+                data={"name": name},
+                now=now,
+            )
+    sequencer.run(now)
+
+
+def kinds(*, full: bool = True) -> set[str]:
+    return {each.kind for each in integrity.check(NOW, full=full).found}
+
+
+def details() -> str:
+    return "\n".join(each.detail for each in integrity.check(NOW, full=True).found)
+
+
+@pytest.fixture
+def signed() -> Checkpoint:
+    """A log of 700 entries, two checkpoints and one more entry."""
+    write(300)
+    signer.sign(NOW)
+    write(398)
+    checkpoint = signer.sign(NOW)
+    write(1)
+    return checkpoint
+
+
+# --- honest ----------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_log_is_sound() -> None:
+    assert kinds() == set()
+    assert signer.sign_if_due(NOW) is None
+
+
+def test_an_honest_log_is_sound(signed: Checkpoint) -> None:
+    report = integrity.check(NOW, full=True)
+    assert report.found == []
+    assert (report.size, report.checkpoints, report.checkpoint_size) == (tree.head().size, 2, signed.size)
+    assert report.frontier.root() == bytes(tree.head().root)
+
+
+def test_a_log_that_waits_for_its_sequencer_is_sound(signed: Checkpoint) -> None:
+    with log.recording():
+        log.append(SystemFact.HEARTBEAT, actor=ADA, subject=Subject("x", "1"), data={"name": "x"}, now=NOW)
+    assert kinds() == set()
+
+
+def test_clock_steps_and_long_transactions_are_sound() -> None:
+    for minutes in (0, -10, 3, -50, 5):
+        write(2, now=NOW + timedelta(minutes=minutes))
+        signer.sign(NOW + timedelta(minutes=minutes))
+    assert kinds() == set()
+
+
+# --- tampered --------------------------------------------------------------------------------------------------
+
+
+def entry_at(index: int) -> UUID:
+    return Leaf.objects.get(index=index).entry_id
+
+
+def edited(index: int, **changes: Any) -> tuple[UUID, bytes]:
+    """An entry's id and its bytes with other content."""
+    entry = Leaf.objects.select_related("entry").get(index=index).entry
+    return entry.pk, canonical.dumps(entry.document() | changes)
+
+
+def edit_content() -> None:
+    pk, raw = edited(5, data={"name": "y"})
+    Entry.objects.filter(pk=pk).update(bytes=raw)
+
+
+def edit_content_and_hash() -> None:
+    pk, raw = edited(5, data={"name": "y"})
+    Entry.objects.filter(pk=pk).update(bytes=raw)
+    Leaf.objects.filter(index=5).update(hash=merkle.leaf_hash(raw))
+
+
+def edit_content_and_hash_in_the_last_tile() -> None:
+    pk, raw = edited(600, data={"name": "y"})
+    Entry.objects.filter(pk=pk).update(bytes=raw)
+    Leaf.objects.filter(index=600).update(hash=merkle.leaf_hash(raw))
+
+
+def edit_projection() -> None:
+    Entry.objects.filter(pk=entry_at(5)).update(actor_id="user:2", mission_id=uuid4())
+
+
+def delete_leaf() -> None:
+    Leaf.objects.filter(index=5)._raw_delete("default")
+
+
+def delete_entry() -> None:
+    Entry.objects.filter(pk=entry_at(5))._raw_delete("default")
+
+
+def truncate() -> None:
+    """The tail goes, and the tree's row is made to fit."""
+    last = Leaf.objects.filter(index__gte=600)
+    Entry.objects.filter(pk__in=list(last.values_list("entry_id", flat=True)))._raw_delete("default")
+    last._raw_delete("default")
+    Checkpoint.objects.filter(size__gt=600)._raw_delete("default")
+    _rebuild()
+
+
+def truncate_without_the_tree() -> None:
+    last = Leaf.objects.filter(index__gte=600)
+    Entry.objects.filter(pk__in=list(last.values_list("entry_id", flat=True)))._raw_delete("default")
+    last._raw_delete("default")
+
+
+def rewrite_and_sign_again() -> None:
+    """Everything is made consistent with the new content, and signed with the real key."""
+    edit_content()
+    _rebuild()
+    for row in Checkpoint.objects.all():
+        root = merkle.root_at(row.size, tree.Nodes())
+        note = signer.key().sign(notes.Head(signer.key().name, row.size, root).text())
+        Checkpoint.objects.filter(pk=row.pk).update(root=root, note=note)
+
+
+def _rebuild() -> None:
+    frontier, hashes = merkle.Frontier(), []
+    for leaf in Leaf.objects.select_related("entry").order_by("index"):
+        hashes.append(merkle.leaf_hash(bytes(leaf.entry.bytes)))
+        Leaf.objects.filter(pk=leaf.pk).update(hash=hashes[-1])
+    frontier.extend(hashes)
+    for tile in Tile.objects.filter(level=0):
+        packed = b"".join(hashes[tile.number * 256 : tile.number * 256 + 256])
+        if len(packed) < 8192:
+            Tile.objects.filter(pk=tile.pk)._raw_delete("default")
+        else:
+            Tile.objects.filter(pk=tile.pk).update(hashes=packed, root=merkle.tile_root(packed))
+    Tree.objects.update(size=frontier.size, root=frontier.root(), frontier=frontier.pack())
+
+
+def drop_pending() -> None:
+    with log.recording():
+        log.append(SystemFact.HEARTBEAT, actor=ADA, subject=Subject("x", "1"), data={"name": "x"}, now=NOW)
+    if connection.vendor == "sqlite":  # where nothing ever waits
+        last = Leaf.objects.order_by("-index")[0]
+        Leaf.objects.filter(pk=last.pk)._raw_delete("default")
+        _rebuild()
+    Pending.objects.all().delete()
+
+
+def delete_pending_entry() -> None:
+    Pending.objects.create(entry_id=uuid4(), leaf_hash=bytes(32), recorded_at=NOW)
+
+
+def edit_tree() -> None:
+    Tree.objects.update(root=bytes(32))
+
+
+def edit_tile() -> None:
+    Tile.objects.filter(number=1).update(root=bytes(32))
+
+
+def delete_tile() -> None:
+    Tile.objects.filter(number=1)._raw_delete("default")
+
+
+def forge_checkpoint() -> None:
+    forged = notes.Signer(signer.key().name, bytes(32)).sign(notes.Head(signer.key().name, 1, bytes(32)).text())
+    Checkpoint.objects.filter(size=300).update(note=forged)
+
+
+def edit_checkpoint() -> None:
+    Checkpoint.objects.filter(size=300).update(root=bytes(32))
+
+
+def forget() -> None:
+    (signer._log_dir() / "signer.json").unlink()
+
+
+def lose_the_key() -> None:
+    signer._key_path().unlink()
+
+
+def edit_anchors() -> None:
+    path = signer._log_dir() / "anchors.log"
+    path.write_text(path.read_text().replace('"size": 300', '"size": 301'))
+
+
+def edit_disclosure() -> None:
+    Disclosure.objects.filter(entry_id=entry_at(5)).update(value="Mallory")
+
+
+def edit_payload() -> None:
+    Payload.objects.create(sha256="0" * 64, size=1, bytes=b"x")
+
+
+def reverse_time() -> None:
+    Leaf.objects.filter(index=5).update(sequenced_at=NOW - timedelta(days=1))
+
+
+TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
+    (edit_content, {"entry_edited"}, "leaf 5"),
+    (edit_content_and_hash, {"leaf_edited"}, "leaf 5"),
+    (edit_content_and_hash_in_the_last_tile, {"root_mismatch", "rewritten"}, "leaves 512 to 639"),
+    (edit_projection, {"projection_edited"}, "actor_id, mission_id"),
+    (delete_leaf, {"leaf_missing", "entry_unplaced"}, "Leaf 5 is missing"),
+    (delete_entry, {"entry_missing"}, "leaf 5"),
+    (truncate, {"truncated"}, "the signer's memory"),
+    (truncate_without_the_tree, {"leaf_missing"}, "Leaf 600"),
+    (rewrite_and_sign_again, {"rewritten"}, "the signer's memory"),
+    (drop_pending, {"entry_unplaced"}, "system.heartbeat"),
+    (delete_pending_entry, {"entry_missing"}, "pending"),
+    (edit_tree, {"tree_edited"}, "tree"),
+    (edit_tile, {"tile_edited"}, "tile 0/1"),
+    (delete_tile, {"tile_missing"}, "tile 0/1"),
+    (forge_checkpoint, {"checkpoint_signature"}, "300"),
+    (edit_checkpoint, {"checkpoint_edited"}, "checkpoint"),
+    (forget, {"memory_missing"}, "memory"),
+    (lose_the_key, {"key_missing"}, "key"),
+    (edit_anchors, {"anchor_invalid"}, "anchor line 1"),
+    (edit_disclosure, {"disclosure_edited"}, "/actor/label"),
+    (edit_payload, {"payload_edited"}, "0000"),
+    (reverse_time, {"time_reversed"}, "leaf 5"),
+]
+
+
+@pytest.mark.parametrize(("tamper", "expected", "words"), TAMPERINGS, ids=lambda each: getattr(each, "__name__", ""))
+def test_tampering_is_detected_and_named(
+    signed: Checkpoint, tamper: Callable[[], None], expected: set[str], words: str
+) -> None:
+    with flushable():
+        tamper()
+    assert expected <= kinds(), details()
+    assert words.lower() in details().lower()
+
+
+@pytest.mark.parametrize("name", ["auditlog_entry", "auditlog_leaf", "auditlog_tile", "auditlog_checkpoint"])
+@pytest.mark.parametrize("act", ["drop", "disable", "alter"])
+def test_a_trigger_that_does_not_guard_is_detected_and_named(signed: Checkpoint, name: str, act: str) -> None:
+    sqlite = connection.vendor == "sqlite"
+    trigger = f"{name}_no_update" if sqlite else f"{name}_append_only"
+    with connection.cursor() as cursor:
+        if act == "disable" and not sqlite:
+            cursor.execute(f"ALTER TABLE {name} DISABLE TRIGGER {trigger}")
+        else:
+            cursor.execute(f"DROP TRIGGER {trigger}" + ("" if sqlite else f" ON {name}"))
+        if act == "alter" and sqlite:
+            cursor.execute(f"CREATE TRIGGER {trigger} BEFORE UPDATE ON {name} BEGIN SELECT 1; END")
+        elif act == "alter":
+            cursor.execute(
+                f"CREATE TRIGGER {trigger} BEFORE UPDATE ON {name} EXECUTE FUNCTION auditlog_refuse_change()"
+            )
+    assert kinds() == {"trigger_missing"}
+    assert trigger in details()
+
+
+@pytest.mark.postgres
+def test_a_hollowed_trigger_function_is_detected(signed: Checkpoint) -> None:
+    connection.cursor().execute(triggers.POSTGRES_FUNCTION.replace("RAISE EXCEPTION", "RAISE NOTICE"))
+    assert kinds() == {"trigger_missing"}
+
+
+def test_an_old_backup_restored_is_detected_and_named(signed: Checkpoint) -> None:
+    write(10)
+    signer.sign(NOW)
+    assert kinds() == set()
+    with flushable():
+        last = Leaf.objects.filter(index__gte=signed.size + 2)
+        newer = list(last.values_list("entry_id", flat=True))
+        Disclosure.objects.filter(entry_id__in=newer).delete()
+        Entry.objects.filter(pk__in=newer)._raw_delete("default")
+        last._raw_delete("default")
+        Checkpoint.objects.filter(size__gt=signed.size)._raw_delete("default")
+        _rebuild()
+    assert kinds() == {"truncated"}
+    write(30)
+    assert kinds() == {"rewritten"}
+
+
+# --- signing ---------------------------------------------------------------------------------------------------
+
+
+def test_it_signs_when_the_log_has_grown_and_when_the_last_is_old() -> None:
+    write()
+    first = signer.sign_if_due(NOW)
+    assert first is not None
+    head = notes.open_checkpoint(first.note, signer.key().verifier)
+    assert (head.size, head.root) == (1, merkle.root_at(1, tree.Nodes()))
+    later = NOW + timedelta(seconds=10)
+    for _ in range(3):
+        sequencer.run(later)
+        assert signer.sign_if_due(later) is None, "a signed checkpoint is not growth"
+    write()
+    second = signer.sign_if_due(later)
+    assert second is not None
+    assert second.size == 3
+    sequencer.run(later)
+    assert signer.sign_if_due(later + timedelta(minutes=9)) is None
+    assert signer.sign_if_due(later + timedelta(minutes=10)) is not None
+    assert kinds() == set()
+
+
+def test_the_key_and_the_memory_are_for_their_owner_only(signed: Checkpoint, var_dir: Path) -> None:
+    for path in (var_dir / "keys" / "log.key", var_dir / "log" / "signer.json"):
+        assert path.stat().st_mode & 0o077 == 0
+    assert notes.Verifier.parse((var_dir / "keys" / "log.vkey").read_text()) == signer.key().verifier
+
+
+def test_every_checkpoint_is_told_to_the_anchor_file(signed: Checkpoint, var_dir: Path) -> None:
+    lines = (var_dir / "log" / "anchors.log").read_text().splitlines()
+    assert [json.loads(line)["size"] for line in lines] == [300, signed.size]
+
+
+def test_an_anchor_that_fails_holds_up_nobody(settings: Any) -> None:
+    settings.LOG_ANCHORS = ["no such place", "file"]
+    write()
+    assert signer.sign(NOW).size == 1
+
+
+@pytest.mark.parametrize("tamper", [truncate, rewrite_and_sign_again, forget, lose_the_key])
+def test_it_refuses_to_sign_what_does_not_extend_what_it_remembers(
+    signed: Checkpoint, tamper: Callable[[], None]
+) -> None:
+    with flushable():
+        tamper()
+    with pytest.raises(signer.SigningRefused):
+        signer.sign(NOW)
+    assert signer.sign_if_due(NOW + timedelta(hours=1)) is None
+    assert Checkpoint.objects.count() <= 2
+
+
+def test_signing_goes_on_once_a_person_has_acknowledged(signed: Checkpoint) -> None:
+    with flushable():
+        truncate()
+    assert signer.sign_if_due(NOW + timedelta(hours=1)) is None
+    row = Finding.objects.get()
+    assert row.kind == "truncated"
+    findings.acknowledge(finding_id=row.pk, by=ADA, reason="restored from yesterday's backup", now=NOW)
+    sequencer.run(NOW)
+    assert signer.sign_if_due(NOW + timedelta(hours=1)) is not None
+    assert "truncated" in kinds() | {"truncated"}
+
+
+# --- the periodic check ----------------------------------------------------------------------------------------
+
+
+def test_it_goes_on_from_the_last_good_run() -> None:
+    write(300)
+    first = integrity.check_incrementally(NOW)
+    write(20)
+    second = integrity.check_incrementally(NOW)
+    assert first.passed
+    assert second.passed
+    assert (first.from_index, first.size, second.from_index) == (0, 300, 300)
+    facts = Entry.objects.filter(fact="auditlog.integrity_verified").order_by("pk")
+    assert [entry.data["size"] for entry in facts] == [300, second.size]
+
+
+def test_a_failed_run_names_what_it_found_and_stops_signing(signed: Checkpoint) -> None:
+    with flushable():
+        edit_content()
+    run = integrity.check_incrementally(NOW)
+    assert not run.passed
+    assert run.findings == ["entry_edited"]
+    entry = Entry.objects.get(fact="auditlog.integrity_failed")
+    assert entry.data["findings"] == ["entry_edited"]
+    assert entry.outcome == "failure"
+    write()
+    assert signer.sign_if_due(NOW) is None
+    with pytest.raises(signer.SigningRefused):
+        signer.sign(NOW)
+    again = integrity.check_incrementally(NOW)
+    assert not again.passed
+    assert Finding.objects.count() == 1
+    findings.acknowledge(finding_id=Finding.objects.get().pk, by=ADA, reason="known", now=NOW)
+    assert integrity.check_incrementally(NOW).passed
+    assert signer.sign_if_due(NOW) is not None
+
+
+def test_every_old_entry_is_looked_at_within_96_runs() -> None:
+    write(1500)
+    integrity.check_incrementally(NOW)
+    with flushable():
+        pk, raw = edited(700, data={"name": "y"})
+        Entry.objects.filter(pk=pk).update(bytes=raw)
+    found: list[str] = []
+    for _ in range(integrity.SLICES):
+        found += integrity.check_incrementally(NOW).findings
+    assert "entry_edited" in found
+    assert Finding.objects.get().subject == "leaf 700"
+
+
+def test_a_forged_last_run_is_no_place_to_start_from() -> None:
+    write(10)
+    integrity.check_incrementally(NOW)
+    IntegrityRun.objects.update(root=bytes(32))
+    assert integrity.check_incrementally(NOW).from_index == 0
+
+
+@pytest.mark.postgres
+def test_an_entry_that_waits_too_long_is_late_and_does_not_stop_signing() -> None:
+    with log.recording():
+        log.append(SystemFact.HEARTBEAT, actor=SYSTEM, subject=Subject("x", "1"), data={"name": "x"}, now=NOW)
+    run = integrity.check_incrementally(NOW + timedelta(hours=2))
+    assert run.findings == ["sequencer_stalled"]
+    assert not findings.stop_signing()
+
+
+def test_a_last_checkpoint_that_is_old_is_late(signed: Checkpoint) -> None:
+    assert integrity.check_incrementally(NOW + timedelta(hours=2)).findings == ["checkpoint_stale"]
+    assert signer.sign_if_due(NOW + timedelta(hours=2)) is not None
+
+
+# --- the command -----------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_it_checked(signed: Checkpoint) -> None:
+    out = io.StringIO()
+    call_command("verify_log", stdout=out)
+    assert out.getvalue().endswith("ok\n")
+    out = io.StringIO()
+    call_command("verify_log", "--full", "--json", stdout=out)
+    report = json.loads(out.getvalue())
+    assert report["ok"] is True
+    assert (report["size"], report["checkpoint_size"], report["findings"]) == (tree.head().size, signed.size, [])
+
+
+def test_the_command_fails_and_names_what_it_found(signed: Checkpoint) -> None:
+    with flushable():
+        edit_content()
+    out = io.StringIO()
+    with pytest.raises(CommandError) as failed:
+        call_command("verify_log", "--json", stdout=out)
+    assert failed.value.returncode == 1
+    assert [each["kind"] for each in json.loads(out.getvalue())["findings"]] == ["entry_edited"]
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("verify_log", stdout=out)
+    assert "FOUND entry_edited: The content of entry" in out.getvalue()
+
+
+def test_a_very_large_log_is_checked_from_the_last_good_run_unless_told(
+    signed: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integrity.check_incrementally(NOW)
+    monkeypatch.setattr(integrity, "WHOLE_WHEN_UNDER", 10)
+    with flushable():
+        edit_content()
+    assert integrity.check(NOW).from_index > 10
+    assert kinds(full=False) == set()
+    assert kinds(full=True) == {"entry_edited"}
+
+
+def test_the_facts_command_lists_who_says_and_who_hears() -> None:
+    out = io.StringIO()
+    call_command("facts", stdout=out)
+    assert "system.heartbeat" in out.getvalue()
+    out = io.StringIO()
+    call_command("facts", "--json", stdout=out)
+    listed = {each["fact"]: each for each in json.loads(out.getvalue())}
+    assert listed["auditlog.checkpoint_signed"]["emitter"] == "auditlog"
+    assert listed["auditlog.checkpoint_signed"]["shape"]["required"] == ["size", "root"]
