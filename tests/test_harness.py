@@ -24,7 +24,7 @@ def test_it_runs_postgres_tests_on_postgres_only() -> None:
 
 
 def test_it_gives_every_test_an_empty_place_of_its_own(var_dir: Path) -> None:
-    assert settings.VAR_DIR == var_dir
+    assert var_dir == settings.VAR_DIR
     assert [path.name for path in var_dir.iterdir()] == ["sandbox"]
 
 

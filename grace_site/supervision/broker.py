@@ -53,7 +53,7 @@ def program() -> str:
         return str(get_binary_path())
     except Exception as error:
         raise NoServer(
-            "There is no valkey-server or redis-server in PATH, and the one that comes with Grace does not run "
+            "There is no valkey-server or redis-server in PATH, and the one in Grace's wheel does not run "
             "here. Install one, or set REDIS_URL."
         ) from error
 

@@ -103,6 +103,12 @@ class Child:
                 for line in whole:
                     yield line.decode(errors="replace")
 
+    def close(self) -> None:
+        """Let go of its log."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
     def last_lines(self, count: int = 15) -> str:
         """The end of its log."""
         with suppress(OSError):
@@ -121,8 +127,7 @@ class Child:
         with suppress(OSError):
             self._log.write(chunk)
             if self._log.tell() > LOG_BYTES:
-                self._log.close()
-                self._log = None
+                self.close()
                 self.log_path.replace(self.log_path.with_suffix(".log.1"))
                 self._open_log()
 

@@ -77,17 +77,8 @@ def port_is_free(host: str, port: int) -> None:
             ) from error
 
 
-def tables(root: Path, env: Mapping[str, str], stopping: Callable[[], bool]) -> None:
-    """Bring the database up to date, in a process of its own.
-
-    Raises:
-        CannotStart: a migration failed.
-    """
-    _manage(root, env, stopping, "migrate", "--noinput", "-v", "0")
-
-
 def bootstrap(root: Path, env: Mapping[str, str], stopping: Callable[[], bool]) -> dict[str, Any]:
-    """Run `bootstrap --json` in a process of its own and return what it says.
+    """Run `bootstrap --json`, which migrates first, in a process of its own, and return what it says.
 
     Only the first run's answer holds logins and keys.
 

@@ -7,11 +7,10 @@ import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from grace_site.supervision import broker, leash, preparing, state, welcome
 from grace_site.supervision.children import Child, Spec, left_over
@@ -37,7 +36,6 @@ class Plan:
     web_processes: int
     concurrency: int
     structured: bool
-    has_bootstrap: bool
 
     @property
     def local_url(self) -> str:
@@ -88,13 +86,9 @@ class Supervisor:
         self._tidy()
         if self.plan.private_broker:
             self._start_broker()
-        state.record(self.plan.var_dir, state.Part("up", os.getpid(), self.plan.public_url))
-        self.say("Preparing the database ...")
-        preparing.tables(self.plan.root, self.env, lambda: self.stopping)
-        told: Mapping[str, Any] = {}
-        if self.plan.has_bootstrap and not self.stopping:
-            self.say("Bootstrapping ...")
-            told = preparing.bootstrap(self.plan.root, self.env, lambda: self.stopping)
+        state.record(self.plan.var_dir, state.Part("up", os.getpid(), self.plan.local_url))
+        self.say("Preparing ...")
+        told = preparing.bootstrap(self.plan.root, self.env, lambda: self.stopping)
         try:
             for spec in self._parts() if not self.stopping else ():
                 self._launch(spec)
@@ -246,6 +240,8 @@ class Supervisor:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
             self._bury()
+        for child in self.children:
+            child.close()
         for path in state.run_dir(self.plan.var_dir).glob("*.json"):
             path.unlink(missing_ok=True)
         self.say("Stopped.")

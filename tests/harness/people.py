@@ -4,7 +4,7 @@ from functools import cached_property
 
 from django.contrib.auth.models import Group, User
 
-PASSWORD = "a long enough pass phrase"  # noqa: S105  (of people who exist in a test database only)
+PASSWORD = "a long enough pass phrase"
 
 
 class People:

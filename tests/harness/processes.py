@@ -55,4 +55,14 @@ def end_group(running: subprocess.Popen[bytes]) -> None:
 def worker_argv(*, queues: str = "default,executions,log", concurrency: int = 2) -> list[str]:
     """The command line of a real Celery worker."""
     celery = [sys.executable, "-m", "celery", "-A", "grace_site", "worker"]
-    return [*celery, "-Q", queues, "-c", str(concurrency), "-l", "INFO", "--without-mingle", "--without-gossip"]
+    return [
+        *celery,
+        "-Q",
+        queues,
+        "-c",
+        str(concurrency),
+        "-l",
+        "INFO",
+        "--without-mingle",
+        "--without-gossip",
+    ]

@@ -5,7 +5,6 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management import get_commands
 from django.core.management.base import BaseCommand, CommandError
 
 from grace_site.supervision.preparing import CannotStart
@@ -17,7 +16,7 @@ class Command(BaseCommand):
 
     help = (
         "Start Grace: a private Valkey unless REDIS_URL is set, the web process, Celery workers and beat. "
-        "The database is migrated and bootstrapped first; what dies is started again; Ctrl-C ends everything. "
+        "The database is migrated and bootstrapped first, what dies is started again, Ctrl-C ends all. "
         "HOST, PORT and VAR_DIR say where. Everything is written below VAR_DIR; each part's output is in "
         "VAR_DIR/logs."
     )
@@ -57,5 +56,4 @@ def plan() -> Plan:
         web_processes=settings.WEB_PROCESSES,
         concurrency=settings.WORKER_CONCURRENCY,
         structured=settings.STRUCTURED_LOGGING,
-        has_bootstrap="bootstrap" in get_commands(),
     )

@@ -1,0 +1,82 @@
+# Grace. `make run` and `make test` need Python 3.11, pip and make, and nothing else.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+WORKERS ?= 2
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy browser screenshots lock clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+# One file for each set of pins: installing again happens only when they change.
+$(VENV)/run.installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Grace needs Python 3.11; set PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements.txt
+	touch $@
+
+$(VENV)/test.installed: requirements-dev.txt $(VENV)/run.installed
+	$(PIP) --require-hashes -r requirements-dev.txt
+	touch $@
+
+run: $(VENV)/run.installed ## Start Grace; Ctrl-C ends it
+	@exec $(BIN)/python manage.py up
+
+test: test-sqlite test-postgres ## Run all tests, on SQLite and on PostgreSQL
+
+test-sqlite: $(VENV)/test.installed ## Run the tests on SQLite
+	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup
+
+test-postgres: $(VENV)/test.installed ## Run the tests on a PostgreSQL started for them
+	GRACE_TEST_DATABASE=postgres $(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup
+
+test-all: lint types layers migrations deploy test browser ## Everything CI runs
+
+lint: $(VENV)/test.installed ## Style and known weaknesses
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml auditlog verification governance missions grace_site
+
+format: $(VENV)/test.installed ## Put the source in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/test.installed ## Types
+	$(BIN)/mypy
+
+layers: $(VENV)/test.installed ## A package imports only what stands to its right
+	$(BIN)/lint-imports --no-logo
+
+migrations: $(VENV)/test.installed ## No model without its migration
+	GRACE_ENV_FILE= $(BIN)/python manage.py makemigrations --check --dry-run
+
+# An environment such as a deployment has; the key is made up for this one command.
+deploy: $(VENV)/test.installed ## Django's and Grace's own checks of a deployment
+	GRACE_ENV_FILE= GRACE_ENV=production PUBLIC_URL=https://grace.example.org \
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') \
+	DATABASE_URL=postgres://grace@localhost/grace REDIS_URL=redis://localhost:6379/0 \
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+# Debian's Chromium, and axe from npm; neither is needed for anything else.
+.ci/npm/node_modules: .ci/npm/package-lock.json
+	npm ci --prefix .ci/npm --silent --no-audit --no-fund
+	touch $@
+
+browser: $(VENV)/test.installed .ci/npm/node_modules ## Tests in a real browser (Chromium)
+	$(BIN)/python -m pytest tests/browser -m "browser and not screenshots"
+
+screenshots: $(VENV)/test.installed ## Make the pictures in docs/images anew
+	$(BIN)/python -m pytest tests/browser -m screenshots
+
+lock: $(VENV)/test.installed ## Pin the newest versions that fit
+	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o requirements.txt requirements.in
+	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o requirements-dev.txt requirements-dev.in
+
+clean: ## Remove what was made here, except VAR_DIR
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
