@@ -404,3 +404,9 @@ def test_a_program_that_cannot_start_says_so() -> None:
         processes.run(["/nonexistent"], limits=limits())
     with pytest.raises(processes.NotStarted):
         processes.run(["/bin/true"], limits=limits(), cwd="/nonexistent")
+
+
+def test_the_example_file_is_usable(settings: Any) -> None:
+    settings.COMMANDS_FILE = Path(__file__).parent.parent / "docs" / "commands.example.toml"
+    assert templates.problems() == {}
+    assert templates.names() == ["disk-usage", "rotate-log", "scale"]
