@@ -77,7 +77,7 @@ def database(told: Told) -> str:
     except preparing.CannotStart as reason:
         raise StepFailed(str(reason)) from None
     call_command("migrate", interactive=False, verbosity=0)
-    return str(settings.DATABASES["default"]["ENGINE"].rpartition(".")[2])
+    return str(settings.DATABASES["default"]["ENGINE"]).rpartition(".")[2]
 
 
 def people(told: Told) -> str:

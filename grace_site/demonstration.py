@@ -86,7 +86,7 @@ def _ready(process: subprocess.Popen[bytes], output: Path) -> str:
 
 def _is_ready(url: str) -> bool:
     try:
-        return requests.get(f"{url}/readyz", timeout=2).status_code == requests.codes.ok
+        return requests.get(f"{url}/readyz", timeout=2).ok
     except requests.RequestException:
         return False
 
@@ -172,7 +172,7 @@ def reviewer(url: str) -> Client:
     client = Client(url)
     client.http.cookies.set(settings.SESSION_COOKIE_NAME, session.session_key)
     client.get("/api/governance/me")
-    token = client.http.cookies.get(settings.CSRF_COOKIE_NAME, "")
+    token = client.http.cookies.get(settings.CSRF_COOKIE_NAME) or ""
     client.http.headers.update({"X-CSRFToken": token, "Referer": f"{url}/"})
     return client
 

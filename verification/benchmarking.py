@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from auditlog import jobs, log
 from auditlog.actors import SYSTEM, Actor
-from auditlog.jobs import Job, Lease
+from auditlog.jobs import Lease
+from auditlog.models import Job
 from auditlog.refusals import FieldError, Kind, Refused
 from auditlog.subjects import Subject
 

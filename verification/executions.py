@@ -157,13 +157,15 @@ def _turn_away(contract: Contract, execution: Execution, why: Closed, *, now: da
     execution.delete()
     if why.then == Then.WAIT or contract.state != State.AUTHORIZED:
         return
-    by = {"contract_id": contract.pk, "by": SYSTEM, "reason": f"{why.code}: {why.detail}", "now": now}
+    reason = f"{why.code}: {why.detail}"
     if why.then == Then.REAPPROVE:
-        contracts.await_approval(tier=contract.tier, **by)
+        contracts.await_approval(
+            contract_id=contract.pk, tier=contract.tier, by=SYSTEM, reason=reason, now=now
+        )
     elif why.then == Then.EXPIRE:
-        contracts.expire(**by)
+        contracts.expire(contract_id=contract.pk, by=SYSTEM, reason=reason, now=now)
     else:
-        contracts.cancel(**by)
+        contracts.cancel(contract_id=contract.pk, by=SYSTEM, reason=reason, now=now)
     contracts.wake_waiting(contract.target, now=now)
 
 
@@ -445,4 +447,5 @@ def _record_action(
 
 def backoff_seconds(attempt: int) -> float:
     """Exponential with full jitter: between half and one and a half of 2, 4, 8 … seconds, at most 300."""
-    return min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2 ** (attempt - 1)) * (0.5 + random.random())  # noqa: S311
+    wait: float = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2 ** (attempt - 1))
+    return wait * (0.5 + random.random())  # noqa: S311 - jitter, not a secret

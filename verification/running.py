@@ -26,7 +26,8 @@ from django.db import connection
 from auditlog import jobs
 from auditlog.actors import SYSTEM
 from auditlog.context import ObservabilityContext
-from auditlog.jobs import Job, Lease, RunAgain
+from auditlog.jobs import Lease, RunAgain
+from auditlog.models import Job
 
 from . import contracts, criteria, executions, executors, measuring, snapshotting, verdicts
 from .executions import DEADLINE_MARGIN, Findings
