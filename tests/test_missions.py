@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from auditlog.actors import SYSTEM
 from auditlog.refusals import Refused
-from governance import approvals, principals
+from governance import access, approvals, principals
 from governance.models import ApprovalRequest
 from missions import missions
 from missions.models import Mission, Step
@@ -19,7 +20,7 @@ from tests.harness.errands import hear, lay_down_the_law, propose, settle, told
 from tests.harness.ledger import Ledger
 from tests.harness.people import People
 from verification import contracts, executors
-from verification.models import Contract
+from verification.models import Contract, Snapshot
 
 pytestmark = pytest.mark.django_db
 
@@ -303,3 +304,35 @@ def test_what_slips_in_while_a_mission_is_abandoned_is_cancelled_too(
     late.refresh_from_db()
     assert late.state == "cancelled"
     assert not mission.steps.exists()
+
+
+def test_a_poor_health_score_lowers_confidence(users: People, ledger: Ledger, mission: Mission) -> None:
+    for health_score, minutes in ((95, 2), (40, 1)):
+        Snapshot.objects.create(
+            kind="pre_action",
+            scope="test",
+            mission_id=mission.pk,
+            manifest="{}",
+            manifest_sha256="0" * 64,
+            signature="",
+            health_score=health_score,
+            created_by_label="system",
+            created_at=timezone.now() - timedelta(minutes=minutes),
+        )
+    propose(users.ada, mission_id=mission.pk)
+    settle()
+    so_far = missions.progress(mission_id=mission.pk)
+    assert (so_far.health_score, str(so_far.confidence)) == (40, "0.9000")
+
+
+@pytest.mark.parametrize(
+    ("who", "verb"),
+    [("eve", "start"), ("cleo", "start"), ("eve", "complete"), ("cleo", "abandon"), ("eve", "pause")],
+)
+def test_only_who_may_starts_and_ends_missions(users: People, mission: Mission, who: str, verb: str) -> None:
+    user = getattr(users, who)
+    given: dict[str, Any] = {"by": principals.actor_of(user), "user": user, "now": timezone.now()}
+    given |= {"goal": "x"} if verb == "start" else {"mission_id": mission.pk, "reason": ""}
+    with pytest.raises(access.Forbidden):
+        getattr(missions, verb)(**given)
+    assert told(mission.pk) == ["mission.started"]
