@@ -6,12 +6,13 @@ import pytest
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from auditlog import mesh
+from auditlog import jobs, log, mesh
 from auditlog.models import Entry
 from auditlog.refusals import Refused
-from governance import approvals, holds, principals
+from governance import agents, approvals, holding, holds, principals
 from governance.models import ApprovalRequest, Decision
 from tests.harness.governed import Governed, contract_of, facts, fresh, newest
+from verification import contracts
 from verification.models import State
 
 pytestmark = pytest.mark.django_db
@@ -86,9 +87,6 @@ def test_e_an_approval_is_spent_by_its_execution_and_allows_no_second_one(world)
     world.settle()
     world.write({"port": 1})
     contract = contract_of(request)
-    from auditlog import jobs, log
-    from verification import contracts
-
     with log.recording():
         jobs.enqueue(kind=contracts.EXECUTION_JOB, subject_id=str(contract.pk), now=timezone.now())
     world.settle()
@@ -141,8 +139,6 @@ def test_f_no_superuser_flag_and_no_debug_lifts_it(world, settings):
 
 
 def test_f_another_agent_never_decides(world):
-    from governance import agents
-
     other, _ = agents.create(
         name="other", owner=world.people.cem, by=principals.actor_of(world.people.cem), now=timezone.now()
     )
@@ -242,8 +238,6 @@ def test_i_a_request_does_not_expire_early(world, clock):
 
 
 def test_i_the_clock_stops_while_held(world, clock):
-    from governance import holding
-
     request = world.ask()
     hold = holds.engage(
         scope="target",

@@ -8,6 +8,8 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
+from auditlog import log
+from auditlog.actors import SYSTEM
 from auditlog.models import Entry
 from auditlog.refusals import Refused
 from governance import looking, principals, proposals
@@ -17,6 +19,7 @@ from tests.harness.governed import Governed, contract_of, facts
 from verification import contracts, executors
 from verification.executors.base import ExecutorError
 from verification.models import Contract, State
+from verification.running import InsideTransaction
 
 pytestmark = pytest.mark.django_db
 
@@ -357,16 +360,11 @@ def test_only_who_asked_may_revise_and_only_when_asked_to(world):
 
 
 def test_what_is_observed_is_never_observed_inside_a_transaction(world):
-    from auditlog import log
-    from verification.running import InsideTransaction
-
     with pytest.raises(InsideTransaction), log.recording():
         world.submit()
 
 
 def test_grace_itself_proposes_without_a_user(world):
-    from auditlog.actors import SYSTEM
-
     submitted = proposals.submit(
         proposal=Proposal.from_body(world.body()),
         by=SYSTEM,

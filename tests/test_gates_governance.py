@@ -1,0 +1,402 @@
+"""What is checked once more just before something runs (M): each gate closed, and what follows."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from auditlog import jobs, log, mesh
+from auditlog.actors import SYSTEM
+from governance import gates, holding, holds, policies, principals
+from governance.models import ApprovalRequest, Assessment, Decision, Hold, Policy
+from tests.harness.governed import Governed, contract_of, facts, fresh, newest
+from verification import contracts, executors
+from verification import gates as below
+from verification.models import Contract, Execution, Revision, State
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def world(var_dir, users):
+    return Governed(var_dir / "sandbox", users)
+
+
+@pytest.fixture
+def approved(world):
+    """A request that Bea approved and that nothing has run yet."""
+    request = world.ask()
+    world.decide(request, world.people.bea)
+    return request
+
+
+def untouched(world):
+    return world.read() == {"port": 8000} and not Execution.objects.filter(started_at__isnull=False).exists()
+
+
+def test_governance_registers_its_gates_and_holds_are_asked_first():
+    names = [gate.name for gate in below.registered()]
+    ours = [gate.name for gate in gates.GATES]
+    assert [name for name in names if name in ours] == ours
+    assert ours[0] == "holds"
+
+
+# --- the digest is recomputed from what will run ---
+
+
+def edit_parameters(contract):
+    Revision.objects.filter(contract=contract).update(parameters={"path": "app.json", "merge": {"port": 666}})
+
+
+def edit_effect(contract):
+    Revision.objects.filter(contract=contract).update(expected_effect={"target_state": {"exists": True}})
+
+
+def edit_preconditions(contract):
+    Revision.objects.filter(contract=contract).update(
+        preconditions=[{"type": "state_match", "path": "exists", "equals": True}]
+    )
+
+
+def edit_target(contract):
+    Contract.objects.filter(pk=contract.pk).update(target="file:other.json")
+
+
+def edit_requester(contract):
+    Contract.objects.filter(pk=contract.pk).update(requested_by=None)
+
+
+def edit_tier(contract):
+    Contract.objects.filter(pk=contract.pk).update(tier="tier_1")
+
+
+def edit_version(contract):
+    Contract.objects.filter(pk=contract.pk).update(executor_version="0")
+
+
+def edit_requirements(contract):
+    ApprovalRequest.objects.filter(contract=contract).update(requirements={"approvals": []})
+
+
+def edit_fingerprint(contract):
+    ApprovalRequest.objects.filter(contract=contract).update(fingerprint="0" * 64)
+
+
+def edit_expiry(contract):
+    ApprovalRequest.objects.filter(contract=contract).update(expires_at=timezone.now() + timedelta(days=99))
+
+
+def edit_digest(contract):
+    Contract.objects.filter(pk=contract.pk).update(authorized_digest="0" * 64)
+
+
+def edit_policy(contract):
+    """An old version that says something else now is not the version that was asked."""
+    Policy.objects.filter(is_active=True).update(digest="0" * 64)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        edit_parameters,
+        edit_effect,
+        edit_preconditions,
+        edit_target,
+        edit_requester,
+        edit_tier,
+        edit_version,
+        edit_requirements,
+        edit_fingerprint,
+        edit_expiry,
+        edit_digest,
+        edit_policy,
+    ],
+)
+def test_m_a_row_edited_between_approval_and_run_is_not_run(world, approved, edit):
+    (world.file.parent / "other.json").write_text("{}")
+    edit(contract_of(approved))
+    world.settle()
+    contract = contract_of(approved)
+    assert untouched(world)
+    assert contract.state == State.CANCELLED
+    assert fresh(approved).state == "cancelled"
+
+
+def test_m_a_tier_1_row_edited_before_it_runs_is_not_run(world):
+    world.trust()
+    contract = world.submit().contract
+    edit_parameters(contract)
+    world.settle()
+    contract.refresh_from_db()
+    assert untouched(world)
+    assert contract.state == State.CANCELLED
+
+
+def test_m_a_contract_nobody_authorized_is_not_run_because_a_row_says_so(world):
+    request = world.ask()
+    contract = contract_of(request)
+    digest = Assessment.objects.get().digest
+    for tier in ("tier_2", "tier_1"):
+        Contract.objects.filter(pk=contract.pk).update(
+            state=State.AUTHORIZED, authorized_digest=digest, tier=tier, authorized_at=timezone.now()
+        )
+        with log.recording():
+            jobs.enqueue(kind=contracts.EXECUTION_JOB, subject_id=str(contract.pk), now=timezone.now())
+        world.settle()
+        assert untouched(world)
+        assert contract_of(request).state == State.CANCELLED
+
+
+def test_m_another_version_of_the_executor_is_not_what_was_approved(world, approved, monkeypatch):
+    monkeypatch.setattr(type(executors.get("config.update")), "version", "2")
+    world.settle()
+    assert untouched(world)
+    assert contract_of(approved).state == State.CANCELLED
+    assert "another version" in fresh(approved).closing_reason
+
+
+# --- the policy is asked again ---
+
+
+def test_m_a_policy_tightened_after_approval_sends_it_back_to_people(world, approved):
+    world.policy(tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": 2}]}})
+    world.settle()
+    asked = newest(contract_of(approved))
+    assert untouched(world)
+    assert (fresh(approved).state, asked.state) == ("stale", "pending")
+    assert asked.requirements["approvals"] == [{"group": "reviewers", "count": 2}]
+    assert "approval.stale" in facts(contract_of(approved))
+    world.decide(asked, world.people.bea)
+    world.decide(asked, world.people.cem)
+    world.settle()
+    assert contract_of(approved).state == State.VERIFIED
+
+
+def test_m_a_tier_1_contract_whose_policy_was_tightened_asks_people(world):
+    world.trust()
+    contract = world.submit().contract
+    world.policy()
+    world.settle()
+    contract.refresh_from_db()
+    assert untouched(world)
+    assert contract.state == State.AWAITING_APPROVAL
+    world.decide(newest(contract), world.people.bea)
+    world.settle()
+    contract.refresh_from_db()
+    assert contract.state == State.VERIFIED
+
+
+def test_m_a_policy_loosened_after_approval_changes_nothing(world, approved):
+    world.trust()
+    world.settle()
+    assert contract_of(approved).state == State.VERIFIED
+
+
+def test_m_a_policy_that_denies_it_now_ends_it(world, approved):
+    world.policy({"name": "frozen", "effect": "deny", "reason": "not this week"})
+    world.settle()
+    assert untouched(world)
+    assert contract_of(approved).state == State.CANCELLED
+
+
+def test_m_a_policy_that_cannot_be_trusted_lets_nothing_start(world):
+    world.trust()
+    contract = world.submit().contract
+    Policy.objects.filter(is_active=True).update(is_active=False)
+    world.settle()
+    contract.refresh_from_db()
+    assert untouched(world)
+    assert contract.state == State.AUTHORIZED
+    with pytest.raises(policies.NoPolicy):
+        world.submit()
+
+
+def test_m_a_published_policy_whose_row_was_edited_decides_nothing(world):
+    row = Policy.objects.get(is_active=True)
+    Policy.objects.filter(pk=row.pk).update(rules=[{"name": "all", "effect": "tier_1"}])
+    with pytest.raises(policies.PolicyDamaged):
+        world.submit()
+
+
+# --- time ---
+
+
+def test_i_an_approval_not_used_in_time_is_refused_at_dispatch(world, clock):
+    request = world.ask()
+    world.decide(request, world.people.bea)
+    clock.shift(timedelta(hours=24, seconds=1))
+    world.settle()
+    assert untouched(world)
+    assert (contract_of(request).state, fresh(request).state) == ("expired", "expired")
+
+
+def test_i_the_validity_of_tier_1_ends_too(world, clock):
+    world.trust()
+    contract = world.submit().contract
+    clock.shift(timedelta(hours=24, seconds=1))
+    world.settle()
+    contract.refresh_from_db()
+    assert untouched(world)
+    assert contract.state == State.EXPIRED
+
+
+def test_i_the_clock_of_an_approval_stops_while_held(world, clock):
+    request = world.ask()
+    world.decide(request, world.people.bea)
+    hold = held(world, scope="target", pattern="file:*")
+    clock.shift(timedelta(hours=30))
+    world.settle()
+    assert contract_of(request).state == State.AUTHORIZED
+    holding.mark_released(hold_id=hold.pk, by=SYSTEM, reason="over", now=timezone.now())
+    clock.shift(timedelta(minutes=1))
+    world.settle()
+    assert contract_of(request).state == State.VERIFIED
+
+
+# --- people ---
+
+
+def test_h_an_approver_removed_from_the_group_is_not_dispatched(world, approved):
+    world.people.bea.groups.clear()
+    world.settle()
+    asked = newest(contract_of(approved))
+    assert untouched(world)
+    assert (fresh(approved).state, asked.state) == ("stale", "pending")
+    world.decide(asked, world.people.cem)
+    world.settle()
+    assert contract_of(approved).state == State.VERIFIED
+
+
+def test_h_an_approver_no_longer_active_is_not_dispatched(world, approved):
+    world.people.bea.is_active = False
+    world.people.bea.save()
+    world.settle()
+    assert untouched(world)
+    assert fresh(approved).state == "stale"
+
+
+def test_f_an_approver_who_became_the_agents_owner_is_not_dispatched(world, approved):
+    world.agent.owner = world.people.bea
+    world.agent.save()
+    world.settle()
+    assert untouched(world)
+    assert fresh(approved).state == "stale"
+
+
+def test_e_a_decision_written_for_another_digest_counts_for_nothing(world, approved):
+    Decision.objects.update(digest="0" * 64)
+    world.settle()
+    assert untouched(world)
+    assert fresh(approved).state == "stale"
+
+
+# --- drift ---
+
+
+def test_m_drift_does_not_matter_where_nobody_looked(world):
+    world.trust()
+    contract = world.submit().contract
+    world.write({"port": 1})
+    world.settle()
+    contract.refresh_from_db()
+    assert (contract.state, world.read()) == ("verified", {"port": 9000})
+
+
+# --- holds ---
+
+
+def held(world, **more):
+    return holds.engage(
+        **{"scope": "everything", "reason": "look first", **more},
+        by=principals.actor_of(world.people.bea),
+        user=world.people.bea,
+        now=timezone.now(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("scope", "pattern", "covers"),
+    [
+        ("everything", "", True),
+        ("agent", "deploy*", True),
+        ("agent", "other", False),
+        ("action_type", "config.*", True),
+        ("action_type", "command.run", False),
+        ("target", "file:app.json", True),
+        ("target", "file:b*", False),
+        ("mission", "0195d7a0-0000-7000-8000-000000000000", False),
+    ],
+)
+def test_a_hold_stops_what_is_in_its_scope_and_nothing_else(world, approved, scope, pattern, covers):
+    held(world, scope=scope, pattern=pattern)
+    world.settle()
+    assert contract_of(approved).state == (State.AUTHORIZED if covers else State.VERIFIED)
+    assert fresh(approved).state == ("approved" if covers else "spent")
+
+
+def test_a_file_holds_everything_on_this_host(world, approved, var_dir):
+    (var_dir / "HOLD").write_text("fire in the machine room")
+    world.settle()
+    assert untouched(world)
+    assert contract_of(approved).state == State.AUTHORIZED
+    (var_dir / "HOLD").unlink()
+    jobs.run_until_idle(timezone.now() + timedelta(minutes=1))
+    assert contract_of(approved).state == State.VERIFIED
+
+
+def test_a_released_hold_lets_go_on_at_once(world, approved):
+    hold = held(world)
+    world.settle()
+    assert untouched(world)
+    submitted = holds.release(
+        hold_id=hold.pk,
+        reason="all is well",
+        by=principals.actor_of(world.people.ada),
+        user=world.people.ada,
+        now=timezone.now(),
+    )
+    assert (submitted.tier, submitted.state) == ("tier_3", "awaiting_approval")
+    world.decide(submitted.approval, world.people.bea)
+    world.settle()
+    assert Hold.objects.get().released_at is None
+    world.decide(submitted.approval, world.people.cem)
+    world.settle()
+    submitted.contract.refresh_from_db()
+    assert (submitted.contract.state, contract_of(approved).state) == ("verified", "verified")
+    assert Hold.objects.get().released_at is not None
+
+
+# --- cooldown ---
+
+
+def test_a_cooldown_the_policy_asks_for_is_waited_out(world, clock):
+    rule = {"name": "calm", "effect": "tier_1", "action_types": ["config.update"]}
+    world.policy({**rule, "requirements": {"cooldown_seconds": 600}}, seeded=False)
+    first = world.submit(world.body(1)).contract
+    world.settle()
+    clock.shift(timedelta(seconds=10))
+    second = world.submit(world.body(2)).contract
+    world.settle()
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.state, second.state) == ("verified", "authorized")
+    clock.shift(timedelta(seconds=600))
+    world.settle()
+    second.refresh_from_db()
+    assert second.state == State.VERIFIED
+
+
+# --- what follows from failure ---
+
+
+def test_s_a_failed_rollback_holds_the_target(world):
+    contract = contract_of(world.ask())
+    mesh.register_all()
+    with log.recording():
+        Contract.objects.filter(pk=contract.pk).update(state=State.ROLLING_BACK)
+        contract.refresh_from_db()
+        contracts.move(contract, State.HELD, by=SYSTEM, now=timezone.now(), reason="the disk is full")
+    mesh.deliver_all()
+    hold = Hold.objects.get()
+    assert (hold.scope, hold.pattern, hold.source) == ("target", "file:app.json", "rollback_failed")
+    assert (hold.contract_id, "the disk is full" in hold.reason) == (contract.pk, True)
