@@ -92,6 +92,12 @@ class Contract(models.Model):
                 condition=models.Q(idempotency_key__isnull=False),
                 name="contract_idempotency_key",
             ),
+            # Columns that are null are never equal: what Grace proposes by itself needs a constraint of its own.
+            models.UniqueConstraint(
+                fields=["idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False, requested_by__isnull=True),
+                name="contract_idempotency_key_of_grace",
+            ),
             models.CheckConstraint(
                 condition=models.Q(state__in=State.values), name="contract_state_is_known"
             ),
