@@ -177,6 +177,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("a.yaml", "a: &a [*a]\n", {"z": 1}),
         ("a.yaml", "[" * 100_000, {"a": 1}),
         ("a.yaml", "!!python/object/apply:os.system ['true']", {"a": 1}),
+        ("a.yaml", "- " * 50_000 + "a", {"a": 1}),
+        ("a.yaml", "a: 1\n" * 60_000, {"a": 1}),
         ("a.toml", "a = ", {"a": 1}),
         ("a.toml", "a = 1\n", {"b": [None]}),
         ("a.ini", "no section\n", {"a": {"b": 1}}),
@@ -222,15 +224,11 @@ def test_it_refuses_to_merge_bytes_that_are_no_text(executor: executors.Executor
         ("é" * 200, "path_malformed"),
     ],
 )
-def test_it_refuses_paths_outside_the_roots(
-    executor: executors.Executor, sandbox: Path, path: str, code: str
-) -> None:
+def test_it_refuses_paths_outside_the_roots(executor: executors.Executor, sandbox: Path, path: str, code: str) -> None:
     assert codes(executor, call(path, content="x")) == [("/parameters/path", code)]
 
 
-def test_it_refuses_links_anywhere_on_the_way(
-    executor: executors.Executor, sandbox: Path, tmp_path: Path
-) -> None:
+def test_it_refuses_links_anywhere_on_the_way(executor: executors.Executor, sandbox: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "a.json").write_text("{}")
@@ -247,9 +245,7 @@ def test_it_refuses_links_anywhere_on_the_way(
     assert not (outside / "new.json").exists()
 
 
-def test_a_race_with_a_link_never_writes_outside(
-    executor: executors.Executor, sandbox: Path, tmp_path: Path
-) -> None:
+def test_a_race_with_a_link_never_writes_outside(executor: executors.Executor, sandbox: Path, tmp_path: Path) -> None:
     """A directory on the way is swapped for a link to the outside and back, as fast as possible."""
     outside, inside = tmp_path / "outside", sandbox / "d"
     outside.mkdir()
@@ -422,9 +418,7 @@ def test_it_is_reversible_and_its_example_is_valid(executor: executors.Executor,
     assert executor.fingerprint(executor.observe(asked)) == executor.fingerprint(missing)
 
 
-def test_nothing_may_be_touched_without_a_root(
-    executor: executors.Executor, settings: Any, tmp_path: Path
-) -> None:
+def test_nothing_may_be_touched_without_a_root(executor: executors.Executor, settings: Any, tmp_path: Path) -> None:
     settings.CONFIG_ROOTS = [tmp_path / "missing"]
     assert codes(executor, call("a.txt", content="x")) == [("/parameters/path", "no_config_root")]
 

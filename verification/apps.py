@@ -13,7 +13,7 @@ class VerificationConfig(AppConfig):
 
     def ready(self) -> None:
         """Importing a module that registers something is what registers it."""
-        for module in ("facts", "running", "benchmarking"):
+        for module in ("facts", "running", "benchmarking", "system_checks"):
             import_module(f"verification.{module}")
         _register_restores()
 

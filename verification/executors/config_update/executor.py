@@ -130,9 +130,7 @@ class ConfigUpdate(Executor):
             result, metrics={"bytes_written": len(wanted) if changed else 0}, duration_ms=_since(started)
         )
 
-    def restore(
-        self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run
-    ) -> ExecutionResult:
+    def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Put the bytes back, or take the file away when there was none."""
         started = time.perf_counter()
         try:
@@ -151,9 +149,7 @@ class ConfigUpdate(Executor):
             return ExecutionResult.failure(
                 f"{path} could not be put back: {exc.strerror}", duration_ms=_since(started), retryable=True
             )
-        return ExecutionResult.success(
-            {"path": path, "existed": item.meta["exists"]}, duration_ms=_since(started)
-        )
+        return ExecutionResult.success({"path": path, "existed": item.meta["exists"]}, duration_ms=_since(started))
 
     def _check_file(self, call: Call) -> list[FieldError]:
         if "merge" in call.parameters and formats.format_of(call.parameters["path"]) is None:

@@ -25,7 +25,10 @@ from verification.executors.config_update.merge_patch import merged
 
 MAX_NODES = 100_000
 MAX_DEPTH = 60
+MAX_PARSED_CHARS = 256 * 1024
+_STRUCTURE = re.compile(r"^[ \t?:-]+", re.MULTILINE)
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_YamlDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class Unreadable(ValueError):
@@ -46,10 +49,12 @@ def format_of(path: str) -> Format | None:
     return _BY_EXTENSION.get(PurePosixPath(path).suffix.lower())
 
 
-def _guarded(read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _guarded(read: Callable[[str], Any], *, longest: int = MAX_PARSED_CHARS) -> Callable[[str], Any]:
     """Every way a parser can fail becomes Unreadable; a value that explodes (YAML aliases) is refused."""
 
     def parse(text: str) -> Any:
+        if len(text) > longest:
+            raise Unreadable(f"a file of this format has at most {longest} characters")
         try:
             value = read(text)
         except (ValueError, TypeError, yaml.YAMLError, configparser.Error, RecursionError) as exc:
@@ -94,7 +99,13 @@ def _read_yaml(text: str) -> Any:
 
 
 def _refuse_depth(text: str) -> None:
-    """The C loader builds nested values recursively without a limit of its own, and would end the process."""
+    """The C loader builds nested values recursively without a limit of its own, and would end the process.
+
+    A text with few brackets and little indentation cannot be nested deeply; others are read event by event first.
+    """
+    brackets = text.count("[") + text.count("{")
+    if brackets <= MAX_DEPTH and max(map(len, _STRUCTURE.findall(text)), default=0) <= MAX_DEPTH:
+        return
     depth = 0
     for event in yaml.parse(text, Loader=_YamlLoader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -107,7 +118,7 @@ def _refuse_depth(text: str) -> None:
 
 def _patch_yaml(text: str, patch: Mapping[str, Any]) -> str:
     value = merged(YAML.parse(text), patch)
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    return yaml.dump(value, Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
 
 
 def _patch_toml(text: str, patch: Mapping[str, Any]) -> str:
@@ -190,7 +201,7 @@ def _reason(exc: Exception) -> str:
     return text if len(text) <= 200 else text[:197] + "..."
 
 
-JSON = Format("json", _guarded(_read_json), _patch_json)
+JSON = Format("json", _guarded(_read_json, longest=1024 * 1024), _patch_json)
 YAML = Format("yaml", _guarded(_read_yaml), _patch_yaml)
 TOML = Format("toml", _guarded(tomllib.loads), _patch_toml)
 INI = Format("ini", _guarded(_read_ini), _patch_ini)

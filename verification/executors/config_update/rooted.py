@@ -100,7 +100,7 @@ def replace(root: Path, path: str, data: bytes, *, like: Content | None = None) 
     """Put these bytes there in one step, durably; mode and owner stay, or become those of `like`."""
     with parent(root, path) as (directory, name):
         old = like or _read_at(directory, name, limit=0)
-        temporary = f".{name[:100]}.{secrets.token_hex(8)}.tmp"
+        temporary = f".grace-{secrets.token_hex(8)}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(temporary, flags, 0o600, dir_fd=directory)
         try:
