@@ -113,6 +113,15 @@ def append(
     return entry.id
 
 
+def latest(contract_id: UUID, *, using: str = DEFAULT_DB_ALIAS) -> UUID | None:
+    """The newest entry about a contract, those of the transaction around included; None when there is none."""
+    for _, function, *_ in reversed(connections[using].run_on_commit):
+        if isinstance(function, _Draft) and function.entry.contract_id == contract_id:
+            return function.entry.id
+    found = Entry.objects.using(using).filter(contract_id=contract_id).order_by("-id")
+    return found.values_list("id", flat=True).first()
+
+
 def decimal(value: Decimal | float | str, places: int | None = None) -> str:
     """A number with a fraction, as the log holds it: text in plain decimal notation."""
     number = Decimal(str(value))
@@ -185,9 +194,7 @@ def _personal_members(
             yield f"/data/{name}", owner
 
 
-def _commit_to(
-    document: dict[str, Any], pointer: str, owner: str, entry: Entry, disclosures: list[Disclosure]
-) -> None:
+def _commit_to(document: dict[str, Any], pointer: str, owner: str, entry: Entry, disclosures: list[Disclosure]) -> None:
     _, parent, name = pointer.split("/")
     found = document[parent].pop(name)
     value = found if isinstance(found, str) else canonical.dumps(found).decode()

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db.models import Model, QuerySet
 from django.utils.module_loading import import_string
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -76,6 +77,11 @@ class PageQuery(Query):
     cursor = serializers.CharField(
         required=False, max_length=500, help_text="From `meta.next` or `meta.previous` of another page."
     )
+
+
+def members(shape: type[serializers.Serializer[Any]], *but: str) -> tuple[str, ...]:
+    """The names of a shape's members, for copying them from a row that has them under the same names."""
+    return tuple(name for name in map(str, shape().fields) if name not in but)
 
 
 class Meta(serializers.Serializer[Any]):
@@ -201,9 +207,14 @@ class Endpoint(APIView):
         return declared
 
     @property
+    def user(self) -> User:
+        """Who is asking. Only where the operation asks for a login."""
+        return cast(User, self.request.user)
+
+    @property
     def actor(self) -> Actor:
         """Who is asking, as the log knows them."""
-        found: Actor = import_string(settings.GRACE_ACTOR_OF)(self.request.user)
+        found: Actor = import_string(settings.GRACE_ACTOR_OF)(self.user)
         return found
 
     @property
@@ -294,4 +305,3 @@ def _plain(request: Request) -> dict[str, Any]:
     """The query as a dict: one value as it is, several as a list."""
     asked = request._request.GET
     return {name: values[0] if len(values := asked.getlist(name)) == 1 else values for name in asked}
-

@@ -37,9 +37,7 @@ class Page(Generic[M]):
     previous: str | None
 
 
-def cut(
-    rows: QuerySet[M], *, order: Sequence[str], limit: int, cursor: str | None = None
-) -> Page[M]:
+def cut(rows: QuerySet[M], *, order: Sequence[str], limit: int, cursor: str | None = None) -> Page[M]:
     """The page after (or before) a cursor: one query. Raises BadCursor.
 
     `order` names columns that are never null, "-" first for descending; together they are unique.
