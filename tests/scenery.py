@@ -74,7 +74,7 @@ class Scene:
 
     def change(self, path: str, merge: dict[str, Any], by: User | None = None, **more: Any) -> Submitted:
         """A change of a configuration file that verifies what it merges."""
-        effect = {"target_state": {f"content.{name}": value for name, value in _flat(merge)}}
+        effect = {"success_criteria": [_reads(name, value) for name, value in _flat(merge)]}
         body = {
             "action_type": "config.update",
             "target": f"file:{path}",
@@ -95,7 +95,9 @@ class Scene:
         assert submitted.approval is not None
         return submitted.approval
 
-    def decide(self, request: ApprovalRequest, person: User, verdict: str = "approve", reason: str = "") -> None:
+    def decide(
+        self, request: ApprovalRequest, person: User, verdict: str = "approve", reason: str = ""
+    ) -> None:
         """A person decides on what stands there now."""
         approvals.decide(
             request_id=request.pk,
@@ -110,6 +112,9 @@ class Scene:
 
 def minimal(sandbox: Path, users: People) -> Scene:
     """The seeded policy, an agent of Ada's, and two files it may want to change."""
+    # Made before the seeds, which would make them without a password.
+    everybody = [users.ada, *users.reviewers, users.eve, users.administrator]
+    assert all(person.has_usable_password() for person in everybody)
     seeds.seed(now=timezone.now())
     (sandbox / "checkout.json").write_text(json.dumps(CHECKOUT, indent=2) + "\n")
     (sandbox / "payments").mkdir(exist_ok=True)
@@ -151,11 +156,11 @@ def _yesterday(scene: Scene, janitor: Agent) -> None:
         scene.propose(janitor.user, **_rotation(log))
     for size in (12, 15):
         scene.decide(scene.ask(size), scene.users.bea, reason="Small step, measured.")
-    jobs.run_until_idle()
+        jobs.run_until_idle()
     unkept = scene.change(
         "checkout.json",
         {"log_level": "debug"},
-        expected_effect={"target_state": {"content.log_level": "trace"}},
+        expected_effect={"success_criteria": [_reads("log_level", "trace")]},
         justification="More detail while we look for the slow query.",
     )
     assert unkept.approval is not None
@@ -167,6 +172,7 @@ def _yesterday(scene: Scene, janitor: Agent) -> None:
 
 
 def _waiting(scene: Scene, janitor: Agent) -> None:
+    scene.requests["drifted"] = _drifted(scene)
     scene.requests["pool"] = scene.ask(25)
     wanted = {
         "purge": scene.propose(janitor.user, **_purge()),
@@ -178,7 +184,9 @@ def _waiting(scene: Scene, janitor: Agent) -> None:
             confidence=0.95,
         ),
         "express": scene.change(
-            "checkout.json", {"features": {"express": False}}, justification="Express checkout fails at the carrier."
+            "checkout.json",
+            {"features": {"express": False}},
+            justification="Express checkout fails at the carrier.",
         ),
     }
     for name, submitted in wanted.items():
@@ -203,6 +211,20 @@ def _waiting(scene: Scene, janitor: Agent) -> None:
     assert release.approval is not None
     scene.requests["release"] = release.approval
     jobs.run_until_idle()
+
+
+def _drifted(scene: Scene) -> ApprovalRequest:
+    """Approved, and then somebody changed the file by hand: people are asked again, and shown the difference."""
+    submitted = scene.change(
+        "checkout.json", {"log_level": "warning"}, justification="The log is noisy since the last release."
+    )
+    assert submitted.approval is not None
+    scene.decide(submitted.approval, scene.users.cem)
+    by_hand = json.loads((scene.sandbox / "checkout.json").read_text())
+    by_hand["features"]["gift_cards"] = True
+    (scene.sandbox / "checkout.json").write_text(json.dumps(by_hand, indent=2) + "\n")
+    jobs.run_until_idle()
+    return ApprovalRequest.objects.get(contract=submitted.contract, state="pending")
 
 
 def _rotation(name: str) -> dict[str, Any]:
@@ -236,6 +258,10 @@ def _drain() -> dict[str, Any]:
 
 
 _EXIT_ZERO = {"type": "expression", "expression": "result.exit_code == 0", "required": True}
+
+
+def _reads(path: str, value: Any) -> dict[str, Any]:
+    return {"type": "state_match", "path": f"content.{path}", "equals": value, "required": True}
 
 
 def _flat(merge: dict[str, Any], at: str = "") -> list[tuple[str, Any]]:

@@ -48,7 +48,7 @@ def inbox(request: PageRequest) -> HttpResponse:
     order = ("-risk_score", "created_at", "id") if state == PENDING else ("-created_at", "-id")
     shown = base.cut(request, rows, order=order)
     for row in shown.rows:
-        _count_slots(row)
+        _count_slots(row, request.user.pk)
     pending = ApprovalRequest.objects.filter(state=PENDING)
     return render(
         request,
@@ -74,11 +74,12 @@ def _requests() -> QuerySet[ApprovalRequest]:
     )
 
 
-def _count_slots(row: Any) -> None:
+def _count_slots(row: Any, user_id: int) -> None:
     """Open and filled places, close enough for a list: the page of the request matches people to groups."""
     needed = sum(each["count"] for each in row.requirements.get("approvals", []))
     row.given = min(len(row.standing), needed)
     row.dots = [place < row.given for place in range(needed)]
+    row.mine = any(each.person_id == user_id for each in row.standing)
 
 
 def _options(rows: QuerySet[ApprovalRequest], column: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auditlog.refusals import Refused
@@ -15,6 +15,7 @@ from verification import criteria
 class Row:
     """One criterion: what it looks at, what must be there, and, once measured, what was."""
 
+    key: str
     kind: str
     what: str
     expected: str
@@ -40,12 +41,8 @@ def expected(effect: Mapping[str, Any]) -> Effect:
         parsed = criteria.parse(effect)
     except Refused:
         # Written by another version of Grace; shown as it stands rather than not at all.
-        return Effect([Row("unknown", "expected effect", _text(effect), "1", required=False)], "?")
-    rows = [
-        Row(each.type.value, *_look(each), weight=str(each.weight), required=each.required)
-        for each in parsed.criteria
-    ]
-    return Effect(rows, f"{parsed.rollback_threshold:.0%}")
+        return Effect([Row("", "unknown", "expected effect", _text(effect), "1", required=False)], "?")
+    return Effect([_promised(each) for each in parsed.criteria], f"{parsed.rollback_threshold:.0%}")
 
 
 def observed(effect: Mapping[str, Any], measurements: Sequence[Mapping[str, Any]]) -> Effect:
@@ -53,16 +50,26 @@ def observed(effect: Mapping[str, Any], measurements: Sequence[Mapping[str, Any]
     promised = expected(effect)
     if not measurements:
         return promised
-    return Effect([_measured(each) for each in measurements], promised.threshold, measured=True)
+    seen = {str(each.get("key")): each for each in measurements}
+    rows = [_beside(row, seen[row.key]) if row.key in seen else row for row in promised.rows]
+    return replace(promised, rows=rows, measured=True)
 
 
-def _measured(measurement: Mapping[str, Any]) -> Row:
+def _promised(criterion: criteria.Criterion) -> Row:
+    what, wanted = _look(criterion)
     return Row(
-        kind=str(measurement.get("type", "")),
-        what=str(measurement.get("title") or measurement.get("key", "")),
-        expected=_text(measurement.get("expected")),
-        weight=str(measurement.get("weight", "1")),
-        required=bool(measurement.get("required")),
+        key=criterion.key,
+        kind=criterion.type.value,
+        what=what,
+        expected=wanted,
+        weight=str(criterion.weight),
+        required=criterion.required,
+    )
+
+
+def _beside(row: Row, measurement: Mapping[str, Any]) -> Row:
+    return replace(
+        row,
         outcome=str(measurement.get("outcome", "")),
         observed=_text(measurement.get("observed")),
         detail=str(measurement.get("reason") or ""),

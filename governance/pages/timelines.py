@@ -58,12 +58,17 @@ def _moment(entry: Entry, document: Mapping[str, Any]) -> Moment:
         title=words.sentence(entry.fact),
         tone=_tone(entry, data),
         actor=entries.label(document),
-        brief=[(name, words.spoken(str(data[name]))) for name in _BRIEFLY if data.get(name)],
+        brief=[(name, _briefly(str(data[name]))) for name in _BRIEFLY if data.get(name)],
         document=document,
         contract_id=entry.contract_id,
         mission_id=entry.mission_id,
         subject=str(subject.get("label") or subject.get("id") or ""),
     )
+
+
+def _briefly(value: str) -> str:
+    """Codes as words; what people wrote as it is."""
+    return words.spoken(value) if value.isidentifier() else value
 
 
 def _tone(entry: Entry, data: Mapping[str, Any]) -> str:

@@ -50,6 +50,8 @@ TONES = {
 }
 _TONE_OF = {state: tone for tone, states in TONES.items() for state in states}
 
+_DID = {"approve": "approved", "reject": "rejected", "request_changes": "asked for changes"}
+
 _SENTENCES = {
     "approval.requested": "Approval asked for",
     "approval.decided": "Decision",
@@ -82,6 +84,11 @@ def spoken(state: str) -> str:
 def sentence(fact: str) -> str:
     """A fact's name as a short sentence."""
     return _SENTENCES.get(fact) or spoken(fact.replace(".", " ")).capitalize()
+
+
+def verdict(value: str) -> str:
+    """A verdict as what somebody did: "approved"."""
+    return _DID.get(str(value), spoken(value))
 
 
 def risk_level(score: int) -> str:

@@ -151,6 +151,12 @@ def spoken_fact(fact: str) -> str:
 
 
 @register.filter
+def verdict(value: Any) -> str:
+    """What somebody did by deciding so."""
+    return words.verdict(value)
+
+
+@register.filter
 def tone(value: Any) -> str:
     """Whether a state is good news."""
     return words.tone(value)

@@ -20,7 +20,7 @@ from verification import learning
 from verification.models import Contract, State
 
 DAYS = 14
-HEIGHT, WIDTH, GAP = 110, 26, 8
+HEIGHT, WIDTH, GAP = 110, 40, 28
 _NOT_AS_PROMISED = frozenset({State.FAILED, State.ROLLED_BACK, State.VIOLATED, State.HELD, State.PARTIAL})
 _NEEDS_SOMEBODY = (State.PARTIAL, State.HELD, State.IN_DOUBT)
 
@@ -37,6 +37,11 @@ class Bar:
     verified_height: float
     other_y: float
     other_height: float
+
+    @property
+    def middle(self) -> float:
+        """Where the day is written."""
+        return self.x + WIDTH / 2
 
 
 @base.page("overview.read")

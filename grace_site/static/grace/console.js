@@ -114,7 +114,7 @@
   document.body.addEventListener("htmx:sseError", () => {
     if (live) {
       live.hidden = false;
-      live.textContent = "Reconnecting";
+      live.textContent = "Not live, reconnecting";
       live.classList.remove("live--on");
     }
   });
