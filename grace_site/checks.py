@@ -68,9 +68,7 @@ def commands_file_exists(app_configs: Sequence[Any] | None, **_: Any) -> list[Ch
     if path is None:
         return []
     if not path.is_file():
-        return [
-            Error(f"COMMANDS_FILE names {path}, which is no file.", hint="Correct the path.", id="grace.E003")
-        ]
+        return [Error(f"COMMANDS_FILE names {path}, which is no file.", hint="Correct the path.", id="grace.E003")]
     if path.stat().st_mode & 0o022:
         return [
             Error(
@@ -126,10 +124,8 @@ def deployment_is_complete(app_configs: Sequence[Any] | None, **_: Any) -> list[
     """What production needs beyond what a start insists on."""
     found: list[CheckMessage] = []
     if not settings.PRODUCTION:
-        found.append(
-            Warning("GRACE_ENV is not production.", hint="Set GRACE_ENV=production.", id="grace.W004")
-        )
-    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        found.append(Warning("GRACE_ENV is not production.", hint="Set GRACE_ENV=production.", id="grace.W004"))
+    if settings.USES_SQLITE:
         found.append(
             Warning(
                 "The database is SQLite: one writer at a time, on one machine.",

@@ -45,9 +45,7 @@ actions_executed = Counter(
     "grace_actions_executed_total", "Attempts to act that ended", ["action_type", "tier", "status"]
 )
 contracts_created = Counter("grace_contracts_created_total", "Contracts proposed", ["tier"])
-contracts_verified = Counter(
-    "grace_contracts_verified_total", "Verifications, by what they found", ["tier", "status"]
-)
+contracts_verified = Counter("grace_contracts_verified_total", "Verifications, by what they found", ["tier", "status"])
 contract_violations = Counter(
     "grace_contract_violations_total", "Effects that were not as said", ["action_type", "tier"]
 )
@@ -211,12 +209,10 @@ def _gauges() -> Iterator[Metric]:
     yield _gauge("grace_holds_active", ["scope"], {(scope,): many for scope, many in scopes.items()})
     yield _gauge("grace_audit_sequencer_lag_seconds", [], {(): found.sequencer_lag})
     yield _gauge("grace_audit_checkpoint_age_seconds", [], {(): found.checkpoint_age})
-    yield _gauge(
-        "grace_audit_integrity_findings", ["kind"], {(kind,): n for kind, n in found.findings.items()}
-    )
+    yield _gauge("grace_audit_integrity_findings", ["kind"], {(kind,): n for kind, n in found.findings.items()})
     recent = timezone.now() - timedelta(days=LEARNING_DAYS)
     stats = learning.stats(group_by=["playbook"], since=recent, where=~Q(playbook=""))
-    bounds = {(stat.group["playbook"],): stat.lower_bound for stat in stats}
+    bounds: dict[tuple[str, ...], float] = {(stat.group["playbook"],): stat.lower_bound for stat in stats}
     yield _gauge("grace_playbook_success_lower_bound", ["playbook"], bounds)
 
 

@@ -106,9 +106,7 @@ def malformed() -> Problem:
 
 def too_large(limit: int) -> Problem:
     """A body of more than `limit` bytes."""
-    return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"A request body may hold {limit} bytes at most."
-    )
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"A request body may hold {limit} bytes at most.")
 
 
 def internal() -> Problem:
@@ -147,9 +145,7 @@ def _of_framework(error: rest.APIException) -> Problem:
 
 
 def _invalid(errors: Sequence[FieldError]) -> Problem:
-    return Problem(
-        HTTPStatus.BAD_REQUEST, "invalid_input", "The request does not have the right shape.", errors=errors
-    )
+    return Problem(HTTPStatus.BAD_REQUEST, "invalid_input", "The request does not have the right shape.", errors=errors)
 
 
 def _flattened(detail: Any, pointer: str) -> Iterator[FieldError]:
@@ -172,17 +168,14 @@ def _escaped(name: str) -> str:
 
 
 def _django_details(error: ValidationError) -> list[FieldError]:
-    if hasattr(error, "error_dict"):
-        named = error.error_dict.items()
-    else:
-        named = {"__all__": error.error_list}.items()
+    by_name = error.error_dict if hasattr(error, "error_dict") else {"__all__": error.error_list}
     return [
         FieldError(
             "" if name == "__all__" else f"/{_escaped(name)}",
             str(one.code or "invalid"),
             " ".join(one.messages),
         )
-        for name, errors in named
+        for name, errors in by_name.items()
         for one in errors
     ]
 
@@ -217,9 +210,7 @@ def document(request: HttpRequest, problem: Problem) -> dict[str, Any]:
         "correlation_id": request.META.get("HTTP_X_REQUEST_ID", ""),
     }
     if problem.errors:
-        members["errors"] = [
-            {"pointer": one.pointer, "code": one.code, "detail": one.detail} for one in problem.errors
-        ]
+        members["errors"] = [{"pointer": one.pointer, "code": one.code, "detail": one.detail} for one in problem.errors]
     return members
 
 

@@ -49,7 +49,8 @@ METRICS_TOKEN = env.secret("METRICS_TOKEN")
 
 DATABASE = env.database("DATABASE_URL", f"sqlite:///{VAR_DIR / 'grace.sqlite3'}")
 DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 0, at_least=0, at_most=500)
-if str(DATABASE["ENGINE"]).endswith("sqlite3"):
+USES_SQLITE = str(DATABASE["ENGINE"]).endswith("sqlite3")
+if USES_SQLITE:
     DATABASE["OPTIONS"] = {
         # A transaction that will write says so when it begins, and waits for its turn.
         "transaction_mode": "IMMEDIATE",
@@ -117,9 +118,7 @@ MISSION_TRACKING_ENABLED = env.flag("MISSION_TRACKING_ENABLED", True)
 SELF_HEAL_OBSERVE_ONLY = env.flag("SELF_HEAL_OBSERVE_ONLY", False)
 SELF_HEAL_EXECUTE = env.flag("SELF_HEAL_EXECUTE", True)
 SSE_ENABLED = env.flag("SSE_ENABLED", True)
-APPROVAL_DECISION_RATE_PER_MIN = env.integer(
-    "APPROVAL_DECISION_RATE_PER_MIN", 60, at_least=1, at_most=100_000
-)
+APPROVAL_DECISION_RATE_PER_MIN = env.integer("APPROVAL_DECISION_RATE_PER_MIN", 60, at_least=1, at_most=100_000)
 READ_RATE_PER_MIN = env.integer("READ_RATE_PER_MIN", 600, at_least=1, at_most=1_000_000)
 AGENT_OPEN_REQUESTS = env.integer("AGENT_OPEN_REQUESTS", 200, at_least=1, at_most=100_000)
 AGGREGATION_INTERVAL_HOURS = env.integer("AGGREGATION_INTERVAL_HOURS", 1, at_least=1, at_most=168)
@@ -129,9 +128,7 @@ CONFIG_ROOTS = env.paths("CONFIG_ROOTS", [VAR_DIR / "sandbox"])
 COMMANDS_FILE = env.path("COMMANDS_FILE", None)
 # The sandbox service of `manage.py demo`: the one thing a new installation may call, and not in production.
 SANDBOX_PORT = env.integer("SANDBOX_PORT", PORT + 1 if PORT < 65535 else 65534, at_least=1, at_most=65535)
-HTTP_ALLOWED_URLS = env.urls(
-    "HTTP_ALLOWED_URLS", [] if PRODUCTION else [f"http://127.0.0.1:{SANDBOX_PORT}/"]
-)
+HTTP_ALLOWED_URLS = env.urls("HTTP_ALLOWED_URLS", [] if PRODUCTION else [f"http://127.0.0.1:{SANDBOX_PORT}/"])
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")
 
 # How lower packages reach the questions only governance answers.
@@ -244,9 +241,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_LOCKOUT_CALLABLE = "grace_site.problems.locked_out"
 AXES_IPWARE_PROXY_COUNT = TRUSTED_PROXIES
-AXES_IPWARE_META_PRECEDENCE_ORDER = (
-    ["HTTP_X_FORWARDED_FOR", "REMOTE_ADDR"] if TRUSTED_PROXIES else ["REMOTE_ADDR"]
-)
+AXES_IPWARE_META_PRECEDENCE_ORDER = ["HTTP_X_FORWARDED_FOR", "REMOTE_ADDR"] if TRUSTED_PROXIES else ["REMOTE_ADDR"]
 AXES_VERBOSE = False
 
 REST_KNOX = {
@@ -302,7 +297,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
     "TAGS": [
         {"name": "session", "description": "Logging in and out, and who one is"},
-        {"name": "contracts", "description": "Actions: proposed, followed, cancelled, settled; and what can be proposed"},
+        {
+            "name": "contracts",
+            "description": "Actions: proposed, followed, cancelled, settled; and what can be proposed",
+        },
         {"name": "approvals", "description": "What people are asked, and what they answer"},
         {"name": "missions", "description": "Goals, their steps and their timelines"},
         {"name": "incidents", "description": "Errors that were reported"},

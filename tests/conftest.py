@@ -65,7 +65,8 @@ def var_dir(request: pytest.FixtureRequest, settings: Any, tmp_path: Path, sessi
     if "worker" in request.fixturenames:
         return session_var_dir
     home = tmp_path / "var"
-    (home / "sandbox").mkdir(parents=True)
+    home.mkdir(mode=0o700)
+    (home / "sandbox").mkdir()
     settings.VAR_DIR = home
     settings.CONFIG_ROOTS = [home / "sandbox"]
     return home

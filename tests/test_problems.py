@@ -171,9 +171,7 @@ def test_a_wrong_key_gets_401() -> None:
 
 
 @pytest.mark.parametrize("address", ["/api/test/echo?how=break", "/page?how=break"])
-def test_a_fault_is_500_without_a_word_about_it(
-    api: Client, address: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_fault_is_500_without_a_word_about_it(api: Client, address: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         answer = api.get(address)
     assert answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
@@ -212,10 +210,7 @@ def test_a_stale_form_is_told_so() -> None:
 
 
 def test_a_request_id_is_returned(api: Client) -> None:
-    assert (
-        api.get("/api/test/echo", headers={"X-Request-ID": "from-outside.1"})["X-Request-ID"]
-        == "from-outside.1"
-    )
+    assert api.get("/api/test/echo", headers={"X-Request-ID": "from-outside.1"})["X-Request-ID"] == "from-outside.1"
 
 
 @pytest.mark.parametrize("given", ["", "has spaces", "x" * 65, "tab\tbed", "-leading", 'quote"'])
@@ -234,10 +229,7 @@ def test_a_body_that_says_it_is_too_large_is_413(api: Client) -> None:
 def test_a_trailing_slash_is_neither_needed_nor_refused(api: Client) -> None:
     assert api.get("/api/test/echo").status_code == HTTPStatus.OK
     assert api.get("/api/test/echo/").status_code == HTTPStatus.OK
-    assert (
-        api.post("/api/test/echo/", "{}", content_type="application/json").status_code
-        == HTTPStatus.BAD_REQUEST
-    )
+    assert api.post("/api/test/echo/", "{}", content_type="application/json").status_code == HTTPStatus.BAD_REQUEST
 
 
 def test_no_page_may_load_anything_from_elsewhere() -> None:

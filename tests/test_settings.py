@@ -67,12 +67,10 @@ NONSENSE: list[tuple[Callable[[Environment], Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("read", "value", "cure"), NONSENSE)
-def test_nonsense_names_the_variable_and_the_cure(
-    read: Callable[[Environment], Any], value: str, cure: str
-) -> None:
+def test_nonsense_names_the_variable_and_the_cure(read: Callable[[Environment], Any], value: str, cure: str) -> None:
     env = Environment({"X": value})
     read(env)
-    with pytest.raises(ImproperlyConfigured, match="X .*") as refused:
+    with pytest.raises(ImproperlyConfigured, match="X ") as refused:
         env.finish()
     assert cure in str(refused.value)
 
@@ -129,7 +127,11 @@ def test_without_a_var_dir_nothing_is_written(tmp_path: Path) -> None:
 
 def started(tmp_path: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """What a new process says that reads the settings in this environment."""
-    code = "import django; django.setup(); from django.conf import settings as s; print('started', s.SECURE_SSL_REDIRECT)"
+    code = (
+        "import django; django.setup()\n"
+        "from django.conf import settings\n"
+        "print('started', settings.SECURE_SSL_REDIRECT)"
+    )
     basic = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     basic |= {"DJANGO_SETTINGS_MODULE": "grace_site.settings", "GRACE_ENV_FILE": "", "VAR_DIR": str(tmp_path)}
     return subprocess.run(

@@ -44,7 +44,6 @@ class Command(BaseCommand):
 
 def plan() -> Plan:
     """What the settings say `up` should run."""
-    uses_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
     return Plan(
         root=settings.BASE_DIR,
         var_dir=settings.VAR_DIR,
@@ -52,7 +51,7 @@ def plan() -> Plan:
         port=settings.PORT,
         public_url=settings.PUBLIC_URL,
         private_broker=settings.PRIVATE_BROKER,
-        pool_size=0 if uses_sqlite else settings.DATABASE_POOL_SIZE or 20,
+        pool_size=0 if settings.USES_SQLITE else settings.DATABASE_POOL_SIZE or 20,
         web_processes=settings.WEB_PROCESSES,
         concurrency=settings.WORKER_CONCURRENCY,
         structured=settings.STRUCTURED_LOGGING,
