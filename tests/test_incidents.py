@@ -122,8 +122,9 @@ def test_each_part_of_the_story_names_what_led_to_it(world: Sandbox) -> None:
         "agentic.problem_resolved",
         "mission.progressed",
         "contract.verified",
-        "agentic.action_planned",
+        "contract.authorized",
     ]
+    assert causes("incident.resolved")[-1] == "error.detected"
 
 
 def test_an_action_that_fails_hands_the_incident_to_people(world: Sandbox) -> None:
