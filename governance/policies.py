@@ -130,6 +130,31 @@ def evaluate(
     An action type nobody can carry out counts as irreversible. Raises NoPolicy and PolicyDamaged.
     """
     row = current()
+    asked, found = situation(
+        action_type=action_type,
+        target=target,
+        parameters=parameters,
+        user=user,
+        now=now,
+        mission_id=mission_id,
+        playbook=playbook,
+        minimum_tier=minimum_tier,
+    )
+    return Evaluation(parsed(row).decide(asked), row, found)
+
+
+def situation(
+    *,
+    action_type: str,
+    target: str,
+    parameters: JsonDict,
+    user: User | None,
+    now: datetime,
+    mission_id: UUID | None = None,
+    playbook: str = "",
+    minimum_tier: str = "",
+) -> tuple[policy.Situation, risk.Risk]:
+    """Everything a policy may look at when it decides about this action, and the risk in it."""
     agent = principals.agent_of(user)
     found = risk.assess(
         action_type=action_type,
@@ -137,7 +162,7 @@ def evaluate(
         requested_by_id=user.pk if user else None,
         reversibility=_reversibility(action_type, target, parameters),
     )
-    situation = policy.Situation(
+    asked = policy.Situation(
         action_type=action_type,
         target=target,
         parameters=parameters,
@@ -151,7 +176,7 @@ def evaluate(
         minimum_tier=minimum_tier,
         risk=found.as_dict(),
     )
-    return Evaluation(parsed(row).decide(situation), row, found)
+    return asked, found
 
 
 def _reversibility(action_type: str, target: str, parameters: JsonDict) -> Reversibility | None:

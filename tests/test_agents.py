@@ -56,9 +56,7 @@ def test_a_key_ends(ada, clock):
 
 def test_rotation_lets_the_old_key_live_for_the_overlap(ada, clock):
     agent, old = create(ada)
-    new = agents.rotate(
-        agent_id=agent.pk, overlap=timedelta(hours=1), by=principals.actor_of(ada), now=timezone.now()
-    )
+    new = agents.rotate(agent_id=agent.pk, overlap=timedelta(hours=1), by=principals.actor_of(ada), now=timezone.now())
     assert opens(old) == opens(new) == agent.user
     clock.shift(timedelta(minutes=61))
     assert (opens(old), opens(new)) == (None, agent.user)
@@ -132,6 +130,4 @@ def test_the_use_of_a_key_is_noted_once_a_minute(ada, clock):
 def test_an_overlap_without_end_is_refused(ada):
     agent, _ = create(ada)
     with pytest.raises(Refused):
-        agents.rotate(
-            agent_id=agent.pk, overlap=timedelta(days=99), by=principals.actor_of(ada), now=timezone.now()
-        )
+        agents.rotate(agent_id=agent.pk, overlap=timedelta(days=99), by=principals.actor_of(ada), now=timezone.now())

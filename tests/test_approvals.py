@@ -249,9 +249,7 @@ def test_i_the_clock_stops_while_held(world, clock):
     )
     clock.shift(timedelta(hours=30))
     assert approvals.expire_due(now=timezone.now()) == 0
-    holding.mark_released(
-        hold_id=hold.pk, by=principals.actor_of(world.people.bea), reason="done", now=timezone.now()
-    )
+    holding.mark_released(hold_id=hold.pk, by=principals.actor_of(world.people.bea), reason="done", now=timezone.now())
     clock.shift(timedelta(hours=23))
     assert approvals.expire_due(now=timezone.now()) == 0
     clock.shift(timedelta(hours=1))
@@ -397,9 +395,7 @@ def test_l_an_edit_is_checked_like_a_proposal(world):
 
 
 def test_l_an_edit_the_policy_denies_leaves_the_request_as_it_was(world):
-    world.policy(
-        {"name": "not 666", "effect": "deny", "reason": "no", "when": "parameters.merge.port == 666"}
-    )
+    world.policy({"name": "not 666", "effect": "deny", "reason": "no", "when": "parameters.merge.port == 666"})
     request = world.ask()
     act = world.decide
     assert code(lambda: act(request, world.people.bea, edits=edits(world, 666))) == "edit_denied_by_policy"
@@ -482,9 +478,7 @@ def test_a_batch_decides_each_item_by_its_own_digest(world):
 
 
 def test_a_second_factor_the_policy_asks_for_is_needed(world):
-    world.policy(
-        tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": 1}], "second_factor": True}}
-    )
+    world.policy(tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": 1}], "second_factor": True}})
     request = world.ask()
     assert code(lambda: world.decide(request, world.people.bea)) == "second_factor_required"
     world.decide(request, world.people.bea, second_factor=True)

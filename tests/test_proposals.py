@@ -59,9 +59,7 @@ def test_tier_1_is_authorized_at_once_on_its_assessment(world):
 
 
 def test_a_denied_proposal_is_a_contract_that_says_why(world):
-    world.policy(
-        {"name": "never ports", "effect": "deny", "reason": "Ports are fixed.", "instead": "service.restart"}
-    )
+    world.policy({"name": "never ports", "effect": "deny", "reason": "Ports are fixed.", "instead": "service.restart"})
     submitted = world.submit()
     assert (submitted.state, submitted.tier, submitted.approval) == ("denied", "tier_3", None)
     moved = Entry.objects.get(fact="contract.denied").document()["data"]
@@ -200,9 +198,7 @@ def test_nesting_without_end_is_refused():
     deep: dict = {}
     for _ in range(100):
         deep = {"a": deep}
-    refusal = refused(
-        lambda: Proposal.from_body({"action_type": "a", "target": "t", "parameters": deep})
-    )
+    refusal = refused(lambda: Proposal.from_body({"action_type": "a", "target": "t", "parameters": deep}))
     assert refusal.errors[0].code == "too_deep"
 
 
@@ -337,9 +333,7 @@ def test_j_changes_are_requested_and_answered_with_a_new_revision(world):
     contract = contract_of(request)
     assert contract.state == State.CHANGES_REQUESTED
     other = world.body(9001)
-    revision, asked = revise(
-        world, contract, {name: other[name] for name in ("parameters", "expected_effect")}
-    )
+    revision, asked = revise(world, contract, {name: other[name] for name in ("parameters", "expected_effect")})
     assert (revision.number, revision.origin) == (2, "revised")
     assert asked.digest != request.digest
     assert contract_of(request).state == State.AWAITING_APPROVAL
@@ -386,4 +380,3 @@ def test_a_revision_may_wait_for_its_time(world, clock):
     clock.shift(timedelta(hours=2, seconds=1))
     world.settle()
     assert contract_of(request).state == State.VERIFIED
-

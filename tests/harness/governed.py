@@ -78,9 +78,7 @@ class Governed:
         assert request is not None
         return request
 
-    def decide(
-        self, request: ApprovalRequest, person: User, verdict: str = "approve", **more: Any
-    ) -> ApprovalRequest:
+    def decide(self, request: ApprovalRequest, person: User, verdict: str = "approve", **more: Any) -> ApprovalRequest:
         """One person's word on what the request asks now (or on another digest)."""
         more.setdefault("digest", request.digest)
         more.setdefault("reason", "" if verdict == "approve" else "not like this")
