@@ -36,9 +36,7 @@ def restore(
     """
     snapshot = snapshotting.get(snapshot_id)
     proposal = _proposal(RESTORE, snapshot, justification, mission_id=snapshot.mission_id)
-    return proposals.submit(
-        proposal=proposal, by=by, user=user, idempotency_key=None, now=now, dry_run=dry_run
-    )
+    return proposals.submit(proposal=proposal, by=by, user=user, idempotency_key=None, now=now, dry_run=dry_run)
 
 
 def rollback(
@@ -58,14 +56,10 @@ def rollback(
     if last is None or last.snapshot is None:
         raise NothingToGoBackTo("No snapshot was taken for this contract.")
     proposal = _proposal(ROLLBACK, last.snapshot, justification, mission_id=contract.mission_id)
-    return proposals.submit(
-        proposal=proposal, by=by, user=user, idempotency_key=None, now=now, dry_run=dry_run
-    )
+    return proposals.submit(proposal=proposal, by=by, user=user, idempotency_key=None, now=now, dry_run=dry_run)
 
 
-def _proposal(
-    action_type: str, snapshot: Snapshot, justification: str, *, mission_id: UUID | None
-) -> Proposal:
+def _proposal(action_type: str, snapshot: Snapshot, justification: str, *, mission_id: UUID | None) -> Proposal:
     body: dict[str, Any] = {
         "action_type": action_type,
         "target": snapshot.scope,

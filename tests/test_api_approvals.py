@@ -63,9 +63,7 @@ def test_a_reviewer_sees_everything_a_decision_needs(asked: dict[str, Any], bea:
     assert shown["decisions"] == []
 
 
-def test_an_approved_contract_runs_and_is_verified(
-    asked: dict[str, Any], bea: Api, agent: Api, var_dir: Path
-) -> None:
+def test_an_approved_contract_runs_and_is_verified(asked: dict[str, Any], bea: Api, agent: Api, var_dir: Path) -> None:
     answer = decide(bea, asked)
     assert answer.status_code == 200, answer.content
     decided = answer.json()["data"]
@@ -108,9 +106,7 @@ def test_a_verified_contract_can_be_undone_and_its_snapshot_looked_into(
     assert (var_dir / "sandbox" / "service.json").read_text() == '{"workers": 2}\n'
 
 
-def test_who_asked_and_who_owns_the_agent_cannot_decide(
-    asked: dict[str, Any], agent: Api, users: People
-) -> None:
+def test_who_asked_and_who_owns_the_agent_cannot_decide(asked: dict[str, Any], agent: Api, users: People) -> None:
     refused(decide(agent, asked), 403, "permission_denied")
     users.ada.groups.add(*users.bea.groups.all())
     refused(decide(Api(user=users.ada), asked), 403, "separation_of_duties")
@@ -139,9 +135,7 @@ def test_a_rejection_ends_it_and_says_why(asked: dict[str, Any], bea: Api, agent
     refused(decide(bea, asked), 409, "request_not_pending")
 
 
-def test_changes_are_requested_and_answered_with_a_revision(
-    asked: dict[str, Any], bea: Api, agent: Api
-) -> None:
+def test_changes_are_requested_and_answered_with_a_revision(asked: dict[str, Any], bea: Api, agent: Api) -> None:
     decide(bea, asked, "request_changes", reason="Three are enough.")
     revisions = f"{CONTRACTS}/{asked['id']}/revisions"
     document = refused(agent.post(revisions, {"surprise": 1}), 400, "malformed")

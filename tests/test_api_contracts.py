@@ -116,7 +116,11 @@ def test_a_dry_run_writes_nothing(ada: Api) -> None:
         ({"parameters": {"path": "service.json"}}, 422, "/parameters"),
         ({"parameters": {"path": "../secret", "merge": {}}, "target": "file:../secret"}, 422, "/parameters/path"),
         ({"expected_effect": {}}, 422, "/expected_effect"),
-        ({"expected_effect": {"success_criteria": [{"type": "state_match"}]}}, 422, "/expected_effect/success_criteria/0"),
+        (
+            {"expected_effect": {"success_criteria": [{"type": "state_match"}]}},
+            422,
+            "/expected_effect/success_criteria/0",
+        ),
         ({"confidence": 2}, 400, "/confidence"),
         ({"not_before": "tomorrow"}, 400, "/not_before"),
         ({"mission_id": "x"}, 400, "/mission_id"),

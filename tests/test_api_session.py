@@ -136,7 +136,9 @@ def test_a_key_stops_working_when_it_should(ended: Any, users: People) -> None:
     assert answer["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer", "Bearer a b", "Bearer \xff\xfe", "Bearer " + "x" * 500])
+@pytest.mark.parametrize(
+    "header", ["Bearer nonsense", "Bearer", "Bearer a b", "Bearer \xff\xfe", "Bearer " + "x" * 500]
+)
 def test_a_key_that_never_was_gets_401(header: str, db: None) -> None:
     problem(Api().get(ME, Authorization=header), 401, "authentication_failed")
 

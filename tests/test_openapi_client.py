@@ -44,7 +44,9 @@ class Document:
     def check(self, schema: dict[str, Any], value: Any) -> None:
         """Fail unless the value has the shape."""
         whole = {**schema, "components": self.whole["components"]}
-        problems = [f"{error.instance_path}: {error}" for error in jsonschema_rs.validator_for(whole).iter_errors(value)]
+        problems = [
+            f"{error.instance_path}: {error}" for error in jsonschema_rs.validator_for(whole).iter_errors(value)
+        ]
         assert problems == []
 
 
@@ -155,9 +157,7 @@ LISTS = [
 ]
 
 
-def test_every_list_answers_in_its_shape_with_something_in_it(
-    document: Document, users: People, settings: Any
-) -> None:
+def test_every_list_answers_in_its_shape_with_something_in_it(document: Document, users: People, settings: Any) -> None:
     settings.HTTP_ALLOWED_URLS = ["http://127.0.0.1:9/hook"]
     boss = OpenApiClient(document).log_in("administrator")
     boss.call("propose_contract", boss.example("propose_contract"), expect=201)

@@ -173,7 +173,9 @@ def rows_there_are() -> set[str]:
             continue
         view = getattr(pattern.callback, "cls", None)
         if view is not None and route.startswith("api/"):
-            found |= {f"{name.upper()} {route}" for name in ("get", "post", "put", "patch", "delete") if hasattr(view, name)}
+            found |= {
+                f"{name.upper()} {route}" for name in ("get", "post", "put", "patch", "delete") if hasattr(view, name)
+            }
         else:
             found |= {row for row in said if row.partition(" ")[2] == route} or {f"??? {route}"}
     return found
@@ -257,4 +259,4 @@ def outcome(response: Any) -> str:
         return "login"
     # The stream says so when it is asked under WSGI, and readiness when something is not ready.
     honest = status == 503 and b"internal" not in response.content
-    return "in" if status < 500 and status != 405 or honest else f"fault {status}"
+    return "in" if (status < 500 and status != 405) or honest else f"fault {status}"

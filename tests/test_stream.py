@@ -49,9 +49,7 @@ STREAM = "/api/governance/stream"
         ("contract.verified", set(), False, 1, False),
     ],
 )
-def test_who_may_see_what(
-    fact: str, permissions: set[str], own_only: bool, requester: int | None, seen: bool
-) -> None:
+def test_who_may_see_what(fact: str, permissions: set[str], own_only: bool, requester: int | None, seen: bool) -> None:
     viewer = sight.Viewer(1, frozenset(permissions), own_only)
     assert viewer.may_see(fact, requester_id=requester) is seen
 
@@ -68,7 +66,9 @@ def test_ids_become_plain_and_come_once_and_in_order() -> None:
     assert "id: 3" in plain.translate("event: hold.engaged\nid: 7%7C%2A:3\ndata: {}\n\n")
 
 
-@pytest.mark.parametrize("facts", ["approval.?", "*.granted", "a b", "x" * 101, ",".join(f"a{'b' * i}.*" for i in range(11))])
+@pytest.mark.parametrize(
+    "facts", ["approval.?", "*.granted", "a b", "x" * 101, ",".join(f"a{'b' * i}.*" for i in range(11))]
+)
 def test_patterns_that_are_none_are_refused(facts: str) -> None:
     with pytest.raises(NotAFactPattern):
         channel_of(SYSTEM_USER, facts)
@@ -213,17 +213,17 @@ def test_two_clients_hear_what_they_may_and_replay_what_they_missed(server: int,
     bea, deployer = Api(user=users.bea), Api(key=agent_of(users.ada, datetime.now(UTC))[1])
     with listening(server, bea, "?facts=hold.*,contract.created") as hears, listening(server, deployer) as agent:
         index = say(reason="first")
-        kind, at, data = hears.wait_for("hold.engaged")
+        _, at, data = hears.wait_for("hold.engaged")
         assert (at, data["index"], data["data"]["reason"]) == (index, index, "first")
         assert data["actor"] == {"kind": "system", "id": "system"}
         say(AuthFact.LOGIN)
         submitted = deployer.post("/api/verification/contracts", config_change({"workers": 4}))
         assert submitted.status_code == 201, submitted.content
         sequencer.run()
-        kind, at, data = hears.wait_for("contract.created")
+        _, _, data = hears.wait_for("contract.created")
         assert data["contract_id"] == submitted.json()["data"]["id"]
         # The agent saw nothing of holds and logins, and its own contract at once.
-        kind, _, data = agent.wait_for("contract.created")
+        _, _, data = agent.wait_for("contract.created")
         assert data["contract_id"] == submitted.json()["data"]["id"]
         theirs = Api(user=users.ada).post("/api/verification/contracts", config_change({"workers": 5}))
         sequencer.run()

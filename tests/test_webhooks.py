@@ -223,14 +223,12 @@ def test_facts_must_be_patterns(facts: list[str], receiver: Receiver) -> None:
         webhooks.create(url=receiver.url, facts=facts, by=SYSTEM, now=datetime.now(UTC))
 
 
-def test_the_secret_is_sealed_and_a_copy_of_the_database_alone_does_not_sign(
-    receiver: Receiver, settings: Any
-) -> None:
+def test_the_secret_is_sealed_and_a_copy_of_the_database_alone_does_not_sign(receiver: Receiver, settings: Any) -> None:
     created = create(receiver.url)
     assert created.secret not in created.webhook.secret_sealed
     assert webhooks.unseal(created.webhook.secret_sealed) == created.secret
     delivery = owe(say())
-    settings.SECRET_KEY = "another secret key, made after the first one was lost"  # noqa: S105
+    settings.SECRET_KEY = "another secret key, made after the first one was lost"
     attempt(delivery)
     assert "SECRET_KEY" in delivery.last_error
     assert receiver.received == []

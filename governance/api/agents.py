@@ -64,7 +64,7 @@ class Agents(Endpoint):
         """The key is in this answer and nowhere else."""
         agent, key = agents.create(
             name=self.body["name"],
-            owner=_owner(self.body["owner"], request.user),
+            owner=_owner(self.body["owner"], self.user),
             allowed_action_types=self.body["allowed_action_types"],
             by=self.actor,
             now=self.now,

@@ -99,7 +99,7 @@ class Decide(Endpoint):
         decided = approvals.decide(
             request_id=id,
             by=self.actor,
-            user=request.user,
+            user=self.user,
             verdict=self.body["verdict"],
             digest=self.body["digest"],
             reason=self.body["reason"],
@@ -124,9 +124,7 @@ class Withdraw(Endpoint):
     )
     def post(self, request: Request, id: UUID) -> Response:
         """Until execution begins; the request is pending again."""
-        approvals.withdraw(
-            request_id=id, by=self.actor, user=request.user, reason=self.body["reason"], now=self.now
-        )
+        approvals.withdraw(request_id=id, by=self.actor, user=self.user, reason=self.body["reason"], now=self.now)
         return self.answer(detail(_whole().get(pk=id)))
 
 
@@ -158,7 +156,7 @@ class DecideMany(Endpoint):
     def post(self, request: Request) -> Response:
         """The answer is 200 even when some were refused; look at each."""
         items = [{**each, "request_id": each["approval_id"]} for each in self.body["decisions"]]
-        results = approvals.decide_many(items=items, by=self.actor, user=request.user, now=self.now)
+        results = approvals.decide_many(items=items, by=self.actor, user=self.user, now=self.now)
         found = [_result(each) for each in results]
         return self.answer(found, count=len(found), next=None, previous=None)
 

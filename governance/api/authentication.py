@@ -42,7 +42,7 @@ def _refused() -> AuthenticationFailed:
     return AuthenticationFailed("The key is not known, or no longer good.")
 
 
-class AgentScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class AgentScheme(OpenApiAuthenticationExtension):
     """How OpenAPI describes it."""
 
     target_class = "governance.api.authentication.AgentAuthentication"

@@ -125,7 +125,7 @@ class Contracts(Endpoint):
         submitted = proposals.submit(
             proposal=proposal,
             by=self.actor,
-            user=request.user,
+            user=self.user,
             idempotency_key=request.headers.get("Idempotency-Key"),
             now=self.now,
             dry_run=dry_run,
@@ -170,7 +170,7 @@ class CancelContract(Endpoint):
         """Before it began, at once. While it runs its executor is asked to stop."""
         self.find(Contract.objects.all(), id=id)
         contract = proposals.cancel(
-            contract_id=id, by=self.actor, user=request.user, reason=self.body["reason"], now=self.now
+            contract_id=id, by=self.actor, user=self.user, reason=self.body["reason"], now=self.now
         )
         return self.answer(below.contract(contract))
 
@@ -213,7 +213,7 @@ class RollbackContract(Endpoint):
             justification=self.body["reason"],
             dry_run=self.body["dry_run"],
             by=self.actor,
-            user=request.user,
+            user=self.user,
             now=self.now,
         )
         return self.answer(submitted_shape(submitted), status=201 if submitted.contract else 200)
@@ -242,7 +242,7 @@ class RestoreSnapshot(Endpoint):
             justification=self.body["reason"],
             dry_run=self.body["dry_run"],
             by=self.actor,
-            user=request.user,
+            user=self.user,
             now=self.now,
         )
         return self.answer(submitted_shape(submitted), status=201 if submitted.contract else 200)
@@ -290,7 +290,7 @@ class ReviseContract(Endpoint):
     def post(self, request: Request, id: UUID) -> Response:
         """A new revision, with a tier and a request for approval of its own."""
         self.find(Contract.objects.all(), id=id)
-        proposals.revise(contract_id=id, revision=self.body, by=self.actor, user=request.user, now=self.now)
+        proposals.revise(contract_id=id, revision=self.body, by=self.actor, user=self.user, now=self.now)
         return self.answer(detail(Contract.objects.get(pk=id)), status=201)
 
 
@@ -319,9 +319,7 @@ def detail(contract: Contract) -> dict[str, Any]:
     executions = list(contract.executions.order_by("attempt"))
     last = executions[-1] if executions else None
     ran = next((each for each in revisions if last and each.pk == last.revision_id), current)
-    requests = [
-        shapes.approval_summary(each, numbers[each.revision_id], each.standing) for each in _requests(contract)
-    ]
+    requests = [shapes.approval_summary(each, numbers[each.revision_id], each.standing) for each in _requests(contract)]
     return {
         **below.contract(contract),
         "parameters": current.parameters,

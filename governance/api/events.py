@@ -51,7 +51,9 @@ class Events(Endpoint):
     )
     def get(self, request: Request) -> Response:
         """Newest first; with `since`, oldest first, which is how a program keeps up."""
-        wanted = {name: self.query[name] for name in ("mission_id", "contract_id") if name in self.query}
+        wanted: dict[str, Any] = {
+            name: self.query[name] for name in ("mission_id", "contract_id") if name in self.query
+        }
         if "actor" in self.query:
             wanted["actor_id"] = self.query["actor"]
         found = Entry.objects.filter(**wanted)

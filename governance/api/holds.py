@@ -20,7 +20,9 @@ TAG = "holds"
 class HoldQuery(PageQuery):
     """Filters of the list."""
 
-    engaged = s.BooleanField(required=False, allow_null=True, default=None, help_text="Only those that hold now, or not.")
+    engaged = s.BooleanField(
+        required=False, allow_null=True, default=None, help_text="Only those that hold now, or not."
+    )
     scope = s.ChoiceField(Hold.Scope.choices, required=False)
 
 
@@ -59,7 +61,7 @@ class Holds(Endpoint):
             pattern=self.body["pattern"],
             reason=self.body["reason"],
             by=self.actor,
-            user=request.user,
+            user=self.user,
             now=self.now,
         )
         return self.answer(shapes.hold(hold), status=201)
@@ -81,7 +83,5 @@ class ReleaseHold(Endpoint):
     def post(self, request: Request, id: UUID) -> Response:
         """Letting things run again is a tier_3 action: the answer is its contract, which waits for people."""
         self.find(Hold.objects.all(), id=id)
-        submitted = holds.release(
-            hold_id=id, reason=self.body["reason"], by=self.actor, user=request.user, now=self.now
-        )
+        submitted = holds.release(hold_id=id, reason=self.body["reason"], by=self.actor, user=self.user, now=self.now)
         return self.answer(submitted_shape(submitted), status=202)

@@ -32,9 +32,7 @@ class Policies(Endpoint):
 class ActivePolicy(Endpoint):
     """`/policies/active`"""
 
-    @operation(
-        "get_active_policy", "The policy in force", tag=TAG, asks="policies.read", answer=shapes.PolicyShape
-    )
+    @operation("get_active_policy", "The policy in force", tag=TAG, asks="policies.read", answer=shapes.PolicyShape)
     def get(self, request: Request) -> Response:
         """There is exactly one."""
         return self.answer(shapes.policy(policies.current()))
@@ -61,7 +59,7 @@ class EvaluatePolicy(Endpoint):
             action_type=self.body["action_type"],
             target=self.body["target"],
             parameters=self.body["parameters"],
-            user=agent.user if agent else request.user,
+            user=agent.user if agent else self.user,
             mission_id=self.body["mission_id"],
             now=self.now,
         )

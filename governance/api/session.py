@@ -83,9 +83,7 @@ class Session(Endpoint):
     )
     def post(self, request: Request) -> Response:
         """The same door as the admin's login form."""
-        user = auth.authenticate(
-            request._request, username=self.body["username"], password=self.body["password"]
-        )
+        user = auth.authenticate(request._request, username=self.body["username"], password=self.body["password"])
         if user is None:
             raise WrongCredentials
         auth.login(request._request, user)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers as s
 
-from auditlog.api.endpoint import Strict
+from auditlog.api.endpoint import Strict, members
 from governance.models import Agent, ApprovalRequest, Decision, Delivery, Hold, Policy, Webhook
 from verification.api.shapes import (
     ContractShape,
@@ -489,16 +489,10 @@ def delivery(row: Delivery) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _DELIVERY}
 
 
-def _names(shape: type[Shape], *but: str) -> tuple[str, ...]:
-    return tuple(name for name in shape().fields if name not in but)
-
-
-_APPROVAL = _names(
-    ApprovalShape, "revision", "action_type", "target", "requested_by", "mission_id", "justification"
-)
-_DECISION = _names(DecisionShape, "person")
-_POLICY = _names(PolicyShape, "created_by")
-_HOLD = _names(HoldShape, "engaged_by", "released_by")
-_AGENT = _names(AgentShape, "owner")
-_WEBHOOK = _names(WebhookShape, "created_by")
-_DELIVERY = _names(DeliveryShape)
+_APPROVAL = members(ApprovalShape, "revision", "action_type", "target", "requested_by", "mission_id", "justification")
+_DECISION = members(DecisionShape, "person")
+_POLICY = members(PolicyShape, "created_by")
+_HOLD = members(HoldShape, "engaged_by", "released_by")
+_AGENT = members(AgentShape, "owner")
+_WEBHOOK = members(WebhookShape, "created_by")
+_DELIVERY = members(DeliveryShape)

@@ -92,7 +92,7 @@ class Stream(Endpoint):
         channel = channels.channel_of(request.user, self.query["facts"])
         last_index = _last_index(request)
         tail.follow()
-        body = protocol.events(user=request.user, channel=channel, last_index=last_index)
+        body = protocol.events(user=self.user, channel=channel, last_index=last_index)
         storage.let_go()
         response = StreamingHttpResponse(body, content_type="text/event-stream")
         response["Cache-Control"] = "no-cache"

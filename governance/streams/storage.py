@@ -67,7 +67,7 @@ def select(channel: Channel, viewer: sight.Viewer, batch: Sequence[tuple[int, En
     return [
         Event(str(channel), entry.fact, json.dumps(as_json(index, entry)), index)
         for index, entry in wanted
-        if viewer.may_see(entry.fact, requester_id=asked_by.get(entry.contract_id))
+        if viewer.may_see(entry.fact, requester_id=asked_by.get(entry.contract_id) if entry.contract_id else None)
     ]
 
 

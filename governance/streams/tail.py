@@ -33,9 +33,7 @@ def follow() -> None:
     global _running  # noqa: PLW0603 - one tail per process
     with _lock:
         if _running is None or not _running.is_alive():
-            _running = threading.Thread(
-                target=_supervise, args=(storage.newest_index(),), name="log-tail", daemon=True
-            )
+            _running = threading.Thread(target=_supervise, args=(storage.newest_index(),), name="log-tail", daemon=True)
             _running.start()
 
 

@@ -63,7 +63,7 @@ class Incidents(Endpoint):
     def post(self, request: Request) -> Response:
         """The incident it belongs to."""
         report = reports.ErrorReport.from_body(self.body)
-        incident = incidents.report(report=report, by=self.actor, user=request.user, now=self.now)
+        incident = incidents.report(report=report, by=self.actor, user=self.user, now=self.now)
         return self.answer(shapes.incident(incident), status=201)
 
 
@@ -94,7 +94,7 @@ class Alertmanager(Endpoint):
     def post(self, request: Request) -> Response:
         """An incident for each firing alert; resolved ones say nothing new."""
         found = [
-            incidents.report(report=report, by=self.actor, user=request.user, now=self.now)
+            incidents.report(report=report, by=self.actor, user=self.user, now=self.now)
             for report in reports.from_alertmanager(self.body)
         ]
         shown = [shapes.incident(incident) for incident in found]

@@ -59,7 +59,7 @@ class Missions(Endpoint):
     )
     def post(self, request: Request) -> Response:
         """Contracts proposed with its id become its steps."""
-        mission = missions.start(goal=self.body["goal"], by=self.actor, user=request.user, now=self.now)
+        mission = missions.start(goal=self.body["goal"], by=self.actor, user=self.user, now=self.now)
         return self.answer(shapes.mission_detail(mission, NOTHING), status=201)
 
 
@@ -122,6 +122,6 @@ class AbandonMission(Endpoint):
     def post(self, request: Request, id: UUID) -> Response:
         """What has not started is cancelled; what runs settles by itself."""
         mission = missions.abandon(
-            mission_id=id, reason=self.body["reason"], by=self.actor, user=request.user, now=self.now
+            mission_id=id, reason=self.body["reason"], by=self.actor, user=self.user, now=self.now
         )
         return self.answer(shapes.mission_detail(mission, missions.progress(mission_id=id)))

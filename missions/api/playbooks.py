@@ -50,7 +50,7 @@ class RunPlaybook(Endpoint):
             variables=self.body["variables"],
             mission_id=self.body["mission_id"],
             by=self.actor,
-            user=request.user,
+            user=self.user,
             now=self.now,
         )
         return self.answer(shapes.mission_detail(mission, missions.progress(mission_id=mission.pk)), status=202)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers as s
 
-from auditlog.api.endpoint import Strict
+from auditlog.api.endpoint import Strict, members
 from missions.models import Incident, Mission, Playbook, Step, Summary
 from missions.progress import Progress
 from missions.reports import SEVERITIES
@@ -212,11 +212,7 @@ def summary(row: Summary) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _SUMMARY}
 
 
-def _names(shape: type[Shape], *but: str) -> tuple[str, ...]:
-    return tuple(name for name in shape().fields if name not in but)
-
-
-_MISSION = _names(MissionShape, "started_by", "progress")
-_INCIDENT = _names(IncidentShape, "confidence", "reported_by")
-_PLAYBOOK = _names(PlaybookShape)
-_SUMMARY = _names(SummaryShape)
+_MISSION = members(MissionShape, "started_by", "progress")
+_INCIDENT = members(IncidentShape, "confidence", "reported_by")
+_PLAYBOOK = members(PlaybookShape)
+_SUMMARY = members(SummaryShape)

@@ -50,9 +50,7 @@ def _as_generic(more: dict[str, Any]) -> dict[str, Any]:
     return {"data": b"", **more}
 
 
-def agent_of(
-    owner: User, now: Any, *, name: str = "deployer", allowed: tuple[str, ...] = ()
-) -> tuple[Any, str]:
+def agent_of(owner: User, now: Any, *, name: str = "deployer", allowed: tuple[str, ...] = ()) -> tuple[Any, str]:
     """An agent of this owner and its key."""
     from governance import agents
 

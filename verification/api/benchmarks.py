@@ -66,9 +66,7 @@ class Benchmarks(Endpoint):
 class OneBenchmark(Endpoint):
     """`/benchmarks/{id}`"""
 
-    @operation(
-        "get_benchmark", "One benchmark run", tag=TAG, asks="benchmarks.read", answer=shapes.BenchmarkShape
-    )
+    @operation("get_benchmark", "One benchmark run", tag=TAG, asks="benchmarks.read", answer=shapes.BenchmarkShape)
     def get(self, request: Request, id: UUID) -> Response:
         """Its samples, and how they compare."""
         return self.answer(shapes.benchmark(self.find(BenchmarkRun.objects.all(), id=id)))

@@ -46,7 +46,9 @@ class Jobs(Endpoint):
     )
     def get(self, request: Request) -> Response:
         """Benchmarks, restores, exports, aggregation and full verification; everything else with `all`."""
-        wanted = {name: self.query[name] for name in ("state", "kind", "contract_id", "mission_id") if name in self.query}
+        wanted: dict[str, Any] = {
+            name: self.query[name] for name in ("state", "kind", "contract_id", "mission_id") if name in self.query
+        }
         if not self.query["all"] and "kind" not in wanted:
             wanted["visible"] = True
         return self.page(self.visible(Job.objects.filter(**wanted)), shapes.job)
@@ -78,5 +80,3 @@ class RetryJob(Endpoint):
     def post(self, request: Request, id: UUID) -> Response:
         """With a fresh set of attempts."""
         return self.answer(shapes.job(jobs.retry(job_id=id, by=self.actor, now=self.now)))
-
-

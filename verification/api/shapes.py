@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers as s
 
+from auditlog.api.endpoint import members
 from auditlog.models import JobState
 from verification.executors.base import Reversibility
 from verification.models import BenchmarkRun, Contract, Execution, Revision, Snapshot, State
@@ -313,15 +314,9 @@ def number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _names(shape: type[Shape], *but: str) -> tuple[str, ...]:
-    return tuple(name for name in shape().fields if name not in but)
-
-
-_CONTRACT = _names(
-    ContractShape, "settled", "revision", "requested_by", "stated_confidence", "confidence", "digest"
-)
-_EXECUTION = _names(ExecutionShape, "revision", "confidence", "criteria")
-_REVISION = _names(RevisionShape, "made_by")
-_SNAPSHOT = _names(SnapshotShape, "created_by")
-_BENCHMARK = _names(BenchmarkShape, "requested_by")
-_JOB = _names(JobShape, "error")
+_CONTRACT = members(ContractShape, "settled", "revision", "requested_by", "stated_confidence", "confidence", "digest")
+_EXECUTION = members(ExecutionShape, "revision", "confidence", "criteria")
+_REVISION = members(RevisionShape, "made_by")
+_SNAPSHOT = members(SnapshotShape, "created_by")
+_BENCHMARK = members(BenchmarkShape, "requested_by")
+_JOB = members(JobShape, "error")
