@@ -243,9 +243,7 @@ class _Word:
 def _sensible(verdict: str, reason: str, edits: Any) -> None:
     errors = []
     if verdict not in Verdict.values:
-        errors.append(
-            FieldError("/verdict", "not_allowed", f"One of {', '.join(Verdict.values)} is expected.")
-        )
+        errors.append(FieldError("/verdict", "not_allowed", f"One of {', '.join(Verdict.values)} is expected."))
     elif verdict != Verdict.APPROVE and not reason.strip():
         errors.append(FieldError("/reason", "missing", "A rejection or a request for changes says why."))
     if len(reason) > MAX_REASON_CHARS:
@@ -289,21 +287,22 @@ def _admit(contract: Contract, request: ApprovalRequest, word: _Word) -> None:
 def _write(contract: Contract, request: ApprovalRequest, word: _Word, *, shown_digest: str = "") -> Decision:
     """Write a decision and its fact; the fact's entry is what a receipt proves."""
     edited = {"shown_digest": shown_digest} if shown_digest else {}
-    entry_id = log.append(
-        ApprovalFact.DECIDED,
-        actor=word.by,
-        subject=asking.subject_of(request),
-        data={
-            **_about(contract, request),
-            "verdict": word.verdict.value,
-            "reason": word.reason,
-            "edited": bool(shown_digest),
-            **edited,
-        },
-        now=word.now,
-        contract_id=contract.pk,
-        mission_id=contract.mission_id,
-    )
+    with contracts.story(contract):
+        entry_id = log.append(
+            ApprovalFact.DECIDED,
+            actor=word.by,
+            subject=asking.subject_of(request),
+            data={
+                **_about(contract, request),
+                "verdict": word.verdict.value,
+                "reason": word.reason,
+                "edited": bool(shown_digest),
+                **edited,
+            },
+            now=word.now,
+            contract_id=contract.pk,
+            mission_id=contract.mission_id,
+        )
     return Decision.objects.create(
         request=request,
         person_id=word.user.pk,
@@ -385,9 +384,7 @@ def _decide_edited(request_id: UUID, word: _Word, changes: Changes) -> ApprovalR
             code="edited",
             now=now,
         )
-        revision = asking.write_revision(
-            contract, wording, changes, origin=Revision.Origin.EDITED, by=by, now=now
-        )
+        revision = asking.write_revision(contract, wording, changes, origin=Revision.Origin.EDITED, by=by, now=now)
         contract.refresh_from_db()
         opened = asking.put(contract=contract, revision=revision, examined=examined, by=by, now=now).request
         assert opened is not None, "an edit asks for at least what was asked before"
@@ -499,13 +496,9 @@ def close(
     _say(contract, request, _SAID[state], by=by, reason=reason, now=now, code=code)
 
 
-def close_open(
-    contract: Contract, state: ApprovalRequest.State, *, by: Actor, reason: str, now: datetime
-) -> None:
+def close_open(contract: Contract, state: ApprovalRequest.State, *, by: Actor, reason: str, now: datetime) -> None:
     """End the open request of a locked contract, if it has one."""
-    for request in ApprovalRequest.objects.select_for_update(of=("self",)).filter(
-        contract=contract, state__in=OPEN
-    ):
+    for request in ApprovalRequest.objects.select_for_update(of=("self",)).filter(contract=contract, state__in=OPEN):
         close(contract, request, state, by=by, reason=reason, now=now)
 
 
@@ -632,17 +625,18 @@ def _say(
     more: JsonDict = {"code": code} if code else {}
     if valid_until is not None:
         more["valid_until"] = valid_until
-    log.append(
-        fact,
-        actor=by,
-        subject=asking.subject_of(request),
-        data={
-            **_about(contract, request),
-            "reason": reason,
-            "latency_seconds": max(0, int((now - request.created_at).total_seconds())),
-            **more,
-        },
-        now=now,
-        contract_id=contract.pk,
-        mission_id=contract.mission_id,
-    )
+    with contracts.story(contract):
+        log.append(
+            fact,
+            actor=by,
+            subject=asking.subject_of(request),
+            data={
+                **_about(contract, request),
+                "reason": reason,
+                "latency_seconds": max(0, int((now - request.created_at).total_seconds())),
+                **more,
+            },
+            now=now,
+            contract_id=contract.pk,
+            mission_id=contract.mission_id,
+        )

@@ -234,25 +234,26 @@ def open_request(
         created_at=now,
         expires_at=assessment.expires_at,
     )
-    log.append(
-        ApprovalFact.REQUESTED,
-        actor=by,
-        subject=subject_of(request),
-        data={
-            "action_type": contract.action_type,
-            "target": contract.target,
-            "tier": request.tier,
-            "revision": revision.number,
-            "digest": request.digest,
-            "approvals": assessment.requirements["approvals"],
-            "expires_at": request.expires_at,
-            "risk_score": request.risk_score,
-            "policy_version": request.policy.version,
-        },
-        now=now,
-        contract_id=contract.pk,
-        mission_id=contract.mission_id,
-    )
+    with contracts.story(contract):
+        log.append(
+            ApprovalFact.REQUESTED,
+            actor=by,
+            subject=subject_of(request),
+            data={
+                "action_type": contract.action_type,
+                "target": contract.target,
+                "tier": request.tier,
+                "revision": revision.number,
+                "digest": request.digest,
+                "approvals": assessment.requirements["approvals"],
+                "expires_at": request.expires_at,
+                "risk_score": request.risk_score,
+                "policy_version": request.policy.version,
+            },
+            now=now,
+            contract_id=contract.pk,
+            mission_id=contract.mission_id,
+        )
     return request
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -126,25 +127,35 @@ def lock(contract_id: UUID) -> Contract:
         raise NotFound(f"There is no contract {contract_id}.") from None
 
 
+@contextmanager
+def story(contract: Contract) -> Iterator[None]:
+    """What is appended or owed inside belongs to what its proposal began, in whose request it may happen.
+
+    It carries the proposal's correlation id, and is caused by the entry before it unless another cause is bound.
+    """
+    ids = context.ObservabilityContext(correlation_id=contract.correlation_id or None)
+    with ids, context.caused_by(context.cause() or log.latest(contract.pk)):
+        yield
+
+
 def record(
     contract: Contract, fact: Facts, data: Mapping[str, Any], *, by: Actor, now: datetime, outcome: str = "success"
 ) -> UUID:
     """Append a fact about a contract, with its ids; answers the entry's id."""
-    return log.append(
-        fact,
-        actor=by,
-        subject=subject_of(contract),
-        data=dict(data),
-        outcome=outcome,
-        now=now,
-        contract_id=contract.pk,
-        mission_id=contract.mission_id,
-    )
+    with story(contract):
+        return log.append(
+            fact,
+            actor=by,
+            subject=subject_of(contract),
+            data=dict(data),
+            outcome=outcome,
+            now=now,
+            contract_id=contract.pk,
+            mission_id=contract.mission_id,
+        )
 
 
-def move(
-    contract: Contract, to: State, *, by: Actor, now: datetime, reason: str = "", **data: Any
-) -> Contract:
+def move(contract: Contract, to: State, *, by: Actor, now: datetime, reason: str = "", **data: Any) -> Contract:
     """Take an allowed move by compare-and-swap and say so in the log; raises NotNow.
 
     `data` are further members of the fact (see `verification.facts.Moved`).
@@ -338,14 +349,16 @@ def authorize(
 
 
 def _owe_execution(contract: Contract, *, due_at: datetime, now: datetime) -> None:
-    jobs.enqueue(
-        kind=EXECUTION_JOB,
-        subject_id=str(contract.pk),
-        due_at=due_at,
-        now=now,
-        contract_id=contract.pk,
-        mission_id=contract.mission_id,
-    )
+    # What allowed it is what led to everything the job will do.
+    with story(contract), context.caused_by(log.latest(contract.pk)):
+        jobs.enqueue(
+            kind=EXECUTION_JOB,
+            subject_id=str(contract.pk),
+            due_at=due_at,
+            now=now,
+            contract_id=contract.pk,
+            mission_id=contract.mission_id,
+        )
 
 
 def reject(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contract:
