@@ -31,7 +31,8 @@ class EntryAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
         """With each entry's place in the log."""
-        return super().get_queryset(request).annotate(place=F("leaf__index"))
+        rows: QuerySet[Entry] = super().get_queryset(request).annotate(place=F("leaf__index"))
+        return rows
 
     @admin.display(description="Leaf", ordering="place", empty_value="pending")
     def leaf_index(self, entry: Any) -> int | None:
@@ -85,9 +86,7 @@ class FindingAdmin(ReadOnlyAdmin):
             "acknowledge",
             "Acknowledge",
             "auditlog.acknowledge",
-            lambda row, by, reason: findings.acknowledge(
-                finding_id=row.pk, by=by, reason=reason, now=timezone.now()
-            ),
+            lambda row, by, reason: findings.acknowledge(finding_id=row.pk, by=by, reason=reason, now=timezone.now()),
             shows=lambda row: row.acknowledged_at is None,
             needs_reason=True,
         ),

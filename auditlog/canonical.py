@@ -7,6 +7,7 @@ JSON that comes from outside goes in as one canonical string (`foreign`), since 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -57,8 +58,7 @@ def plain(value: object, pointer: str = "", depth: int = 0) -> JsonValue:
         return _integer(value, pointer)
     if isinstance(value, Mapping):
         return {
-            _name(name, pointer): plain(item, f"{pointer}/{escape(name)}", depth + 1)
-            for name, item in value.items()
+            _name(name, pointer): plain(item, f"{pointer}/{escape(name)}", depth + 1) for name, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [plain(item, f"{pointer}/{index}", depth + 1) for index, item in enumerate(value)]
@@ -138,9 +138,7 @@ def _foreign_object(value: Mapping[Any, object], pointer: str, depth: int) -> li
     if not all(isinstance(name, str) for name in value):
         raise NotCanonical(pointer, "member names must be text")
     parts = ["{"]
-    for position, name in enumerate(
-        sorted(value, key=lambda each: each.encode("utf-16-be", "surrogatepass"))
-    ):
+    for position, name in enumerate(sorted(value, key=lambda each: each.encode("utf-16-be", "surrogatepass"))):
         at = f"{pointer}/{escape(name)}"
         key = json.dumps(_text(name, at), ensure_ascii=False)
         parts += [",", key, ":", *_foreign(value[name], at, depth + 1)][0 if position else 1 :]
@@ -149,7 +147,7 @@ def _foreign_object(value: Mapping[Any, object], pointer: str, depth: int) -> li
 
 def _number(value: float, pointer: str) -> str:
     """A double as ECMAScript writes it (RFC 8785, 3.2.2.3)."""
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise NotCanonical(pointer, "NaN and infinities are not JSON")
     if value == 0:
         return "0"
@@ -158,15 +156,13 @@ def _number(value: float, pointer: str) -> str:
     whole, _, fraction = mantissa.partition(".")
     fraction = "" if fraction == "0" else fraction
     digits = (whole + fraction).lstrip("0")
-    point = (
-        len(whole) + int(exponent_text or 0) - (len(whole + fraction) - len((whole + fraction).lstrip("0")))
-    )
+    point = len(whole) + int(exponent_text or 0) - (len(whole + fraction) - len((whole + fraction).lstrip("0")))
     digits = digits.rstrip("0")
     return sign + _placed(digits, point)
 
 
 def _placed(digits: str, point: int) -> str:
-    """`0.digits × 10^point` in ECMAScript's choice of notation."""
+    """0.`digits` times ten to the power of `point`, in ECMAScript's choice of notation."""
     if len(digits) <= point <= 21:
         return digits + "0" * (point - len(digits))
     if 0 < point <= 21:

@@ -128,7 +128,7 @@ def _modern(shape: type) -> type:
     hints = typing_extensions.get_type_hints(shape, include_extras=True)
     members: dict[str, Any] = {}
     for name, hint in hints.items():
-        qualifier = typing_extensions.get_origin(hint)
+        qualifier: Any = typing_extensions.get_origin(hint)
         if qualifier in _QUALIFIERS:
             bare = typing_extensions.get_args(hint)[0]
         else:
@@ -137,8 +137,9 @@ def _modern(shape: type) -> type:
             bare = hint
             required = name in shape.__required_keys__  # type: ignore[attr-defined]
             qualifier = typing_extensions.Required if required else typing_extensions.NotRequired
-        members[name] = qualifier[_rebuilt(bare)]  # type: ignore[index]
-    modern = typing_extensions.TypedDict(shape.__name__, members)  # type: ignore[operator]
+        members[name] = qualifier[_rebuilt(bare)]
+    make: Any = typing_extensions.TypedDict
+    modern: Any = make(shape.__name__, members)
     modern.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")
     modern.__doc__ = shape.__doc__
     return typing.cast("type", modern)
@@ -153,7 +154,7 @@ def _rebuilt(hint: Any) -> Any:
     if not arguments or origin is typing.Literal:
         return hint
     if origin is typing.Annotated:
-        return typing.Annotated[(_rebuilt(arguments[0]), *arguments[1:])]  # type: ignore[return-value]
+        return typing.Annotated[(_rebuilt(arguments[0]), *arguments[1:])]
     rebuilt = tuple(_rebuilt(each) for each in arguments)
     if origin in (typing.Union, types.UnionType):
         return typing.Union[rebuilt]  # noqa: UP007 - built from a tuple

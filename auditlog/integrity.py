@@ -78,16 +78,12 @@ def check_incrementally(now: datetime) -> IntegrityRun:
     return _keep(report, now)
 
 
-def _run(
-    level: str, now: datetime, start: merkle.Frontier, progress: Progress | None, *, every: bool
-) -> Report:
+def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress | None, *, every: bool) -> Report:
     began = monotonic()
     report = Report(level, from_index=start.size, frontier=start)
     verifier = signer.verifier()
     signed = Checkpoint.objects.order_by("pk")
-    witnesses = _Witnesses.gather(
-        signed if every else signed.filter(size__gte=start.size), verifier, every=every
-    )
+    witnesses = _Witnesses.gather(signed if every else signed.filter(size__gte=start.size), verifier, every=every)
     report.checkpoints = witnesses.checkpoint_count
     remembered = signer.memory()
     head = tree.head()
@@ -117,9 +113,7 @@ class _Witnesses:
     found: list[Found]
 
     @classmethod
-    def gather(
-        cls, checkpoints: QuerySet[Checkpoint], verifier: notes.Verifier | None, *, every: bool
-    ) -> _Witnesses:
+    def gather(cls, checkpoints: QuerySet[Checkpoint], verifier: notes.Verifier | None, *, every: bool) -> _Witnesses:
         gathered = cls(0, {}, [])
         previous: Checkpoint | None = None
         for row in checkpoints.iterator():
@@ -127,9 +121,7 @@ class _Witnesses:
             gathered._add(row, verifier, previous)
             previous = row
         if gathered.checkpoint_count and verifier is None:
-            gathered.found.append(
-                Found("key_missing", "signer", "Checkpoints were signed, but the key is gone.")
-            )
+            gathered.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
         if verifier is not None:
             gathered._add_anchors(verifier, every=every)
         return gathered
@@ -143,23 +135,17 @@ class _Witnesses:
                 self.found.append(Found("checkpoint_signature", name, f"{name} of size {row.size}: {error}."))
                 return
             if (head.size, head.root) != (row.size, bytes(row.root)):
-                self.found.append(
-                    Found("checkpoint_edited", name, f"{name} is not what its signed note says.")
-                )
+                self.found.append(Found("checkpoint_edited", name, f"{name} is not what its signed note says."))
             self.heads.setdefault((head.size, head.root), (name, name))
         if previous is not None and (row.signed_at < previous.signed_at or row.size < previous.size):
-            self.found.append(
-                Found("checkpoint_order", name, f"{name} is older or smaller than the one before it.")
-            )
+            self.found.append(Found("checkpoint_order", name, f"{name} is older or smaller than the one before it."))
 
     def _add_anchors(self, verifier: notes.Verifier, *, every: bool) -> None:
         last = anchors.last(verifier)
         for number, head in anchors.read(verifier) if every else [last] if last else []:
             name = f"anchor line {number}" if number else "the last anchor line"
             if head is None:
-                self.found.append(
-                    Found("anchor_invalid", name, f"{name} carries no good signature of this log.")
-                )
+                self.found.append(Found("anchor_invalid", name, f"{name} carries no good signature of this log."))
             else:
                 self.heads[head.size, head.root] = ("anchors", name)
 
@@ -196,9 +182,7 @@ def _unplaced() -> list[Found]:
     lost = Entry.objects.filter(~Exists(Leaf.objects.filter(entry_id=here)))
     lost = lost.filter(~Exists(Pending.objects.filter(entry_id=here)))
     found = [
-        Found(
-            "entry_unplaced", f"entry {row.pk}", f"Entry {row.pk} ({row.fact}) is neither a leaf nor pending."
-        )
+        Found("entry_unplaced", f"entry {row.pk}", f"Entry {row.pk} ({row.fact}) is neither a leaf nor pending.")
         for row in lost.order_by("pk")[:NAMED_AT_MOST]
     ]
     ghosts = Pending.objects.filter(~Exists(Entry.objects.filter(pk=OuterRef("entry_id"))))
@@ -214,9 +198,7 @@ def _stalled(now: datetime) -> list[Found]:
     limit = _minutes("LOG_STALE_MINUTES", 60)
     if oldest is None or now - oldest <= limit:
         return []
-    return [
-        Found("sequencer_stalled", "sequencer", f"An entry waits for its place since {oldest.isoformat()}.")
-    ]
+    return [Found("sequencer_stalled", "sequencer", f"An entry waits for its place since {oldest.isoformat()}.")]
 
 
 def _late(now: datetime) -> list[Found]:
@@ -224,11 +206,7 @@ def _late(now: datetime) -> list[Found]:
     last = signer.latest()
     if last is None or now - last.signed_at <= _minutes("LOG_STALE_MINUTES", 60) or findings.stop_signing():
         return []
-    return [
-        Found(
-            "checkpoint_stale", "signer", f"The last checkpoint was signed at {last.signed_at.isoformat()}."
-        )
-    ]
+    return [Found("checkpoint_stale", "signer", f"The last checkpoint was signed at {last.signed_at.isoformat()}.")]
 
 
 def _minutes(name: str, default: int) -> timedelta:
@@ -257,13 +235,11 @@ def _walk(report: Report, head: Tree, witnesses: _Witnesses, progress: Progress 
     walk.wanted |= {size for size, _ in witnesses.heads}
     found = list(walk.run(progress))
     if walk.broken:
-        found.append(
-            Found("tree_incomplete", "tree", "Leaves are missing: no root after them can be computed.")
-        )
+        found.append(Found("tree_incomplete", "tree", "Leaves are missing: no root after them can be computed."))
     elif walk.frontier.root() != bytes(head.root):
         found.append(_where(walk.frontier, head))
-    for (size, root), (subject, words) in witnesses.heads.items():
-        found += _seen(walk, subject, words, size, root, head)
+    for seen, who in witnesses.heads.items():
+        found += _seen(walk, head, seen, who)
     report.frontier = walk.frontier
     return found
 
@@ -281,8 +257,9 @@ def _where(computed: merkle.Frontier, head: Tree) -> Found:
     return Found("root_mismatch", "tree", f"The entries do not have the tree's root: {where} were changed.")
 
 
-def _seen(walk: _Walk, subject: str, words: str, size: int, root: bytes, head: Tree) -> list[Found]:
+def _seen(walk: _Walk, head: Tree, seen: tuple[int, bytes], who: tuple[str, str]) -> list[Found]:
     """Whether the log still has the root somebody has seen at a size."""
+    (size, root), (subject, words) = seen, who
     if size > head.size:
         return [signer.truncated(size, subject, words)]
     actual = walk.roots.get(size)
@@ -355,9 +332,7 @@ class _Walk:
 
     def _times(self, index: int, sequenced_at: datetime, entry: dict[str, Any] | None) -> Iterator[Found]:
         if self._sequenced_at is not None and sequenced_at < self._sequenced_at:
-            yield Found(
-                "time_reversed", f"leaf {index}", f"Leaf {index} was placed before the leaf before it."
-            )
+            yield Found("time_reversed", f"leaf {index}", f"Leaf {index} was placed before the leaf before it.")
         self._sequenced_at = sequenced_at
         if entry is None:
             return
@@ -380,7 +355,7 @@ def _leaves(first: int, end: int) -> dict[int, tuple[int, UUID, bytes, datetime]
 
 
 def _entries(ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    return {row["id"]: row for row in Entry.objects.filter(pk__in=ids).values()}
+    return {row["id"]: {**row} for row in Entry.objects.filter(pk__in=ids).values()}
 
 
 def _projections(index: int, entry: dict[str, Any]) -> Iterator[Found]:
@@ -392,11 +367,7 @@ def _projections(index: int, entry: dict[str, Any]) -> Iterator[Found]:
         yield Found("entry_unreadable", subject, f"Entry {entry['id']} (leaf {index}) cannot be parsed.")
         return
     stored = {
-        name: canonical.stamp(value)
-        if name == "recorded_at"
-        else str(value)
-        if isinstance(value, UUID)
-        else value
+        name: canonical.stamp(value) if name == "recorded_at" else str(value) if isinstance(value, UUID) else value
         for name, value in entry.items()
     }
     if wrong := sorted(name for name, value in said.items() if stored[name] != value):
@@ -433,9 +404,7 @@ def _tiles(first: int, end: int, rows: dict[int, tuple[int, UUID, bytes, datetim
     known = _leaves(first // width * width, first) | rows
     for number in numbers:
         within = range(number * width, (number + 1) * width)
-        yield from _tile(
-            0, number, stored.get(number), [known[at][2] if at in known else b"" for at in within]
-        )
+        yield from _tile(0, number, stored.get(number), [known[at][2] if at in known else b"" for at in within])
         yield from _upper_tiles(number)
 
 
@@ -447,9 +416,7 @@ def _upper_tiles(number: int) -> Iterator[Found]:
         within = ((number - 1) * merkle.TILE_WIDTH, number * merkle.TILE_WIDTH - 1)
         below = Tile.objects.filter(level=level - 1, number__range=within).order_by("number")
         expected = [bytes(root) for root in below.values_list("root", flat=True)]
-        yield from _tile(
-            level, number - 1, Tile.objects.filter(level=level, number=number - 1).first(), expected
-        )
+        yield from _tile(level, number - 1, Tile.objects.filter(level=level, number=number - 1).first(), expected)
         level += 1
 
 
@@ -491,24 +458,18 @@ def _side_tables() -> list[Found]:
     for rows in _chunks(Disclosure.objects.order_by("pk")):
         documents = {
             pk: json.loads(bytes(raw))
-            for pk, raw in Entry.objects.filter(pk__in={row.entry_id for row in rows}).values_list(
-                "pk", "bytes"
-            )
+            for pk, raw in Entry.objects.filter(pk__in={row.entry_id for row in rows}).values_list("pk", "bytes")
         }
         for row in rows:
             committed = documents.get(row.entry_id, {}).get("commitments", [])
             mine = {"pointer": row.pointer, "sha256": log.commitment(row.value, bytes(row.salt))}
             if mine not in committed:
                 name = f"entry {row.entry_id}"
-                found.append(
-                    Found("disclosure_edited", name, f"{row.pointer} of {name} is not what was committed to.")
-                )
+                found.append(Found("disclosure_edited", name, f"{row.pointer} of {name} is not what was committed to."))
     for payload in Payload.objects.iterator(chunk_size=100):
         if sha256(bytes(payload.bytes)).hexdigest() != payload.pk:
             found.append(
-                Found(
-                    "payload_edited", f"payload {payload.pk}", f"Payload {payload.pk} does not have its hash."
-                )
+                Found("payload_edited", f"payload {payload.pk}", f"Payload {payload.pk} does not have its hash.")
             )
     return found
 

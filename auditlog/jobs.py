@@ -284,9 +284,7 @@ def _attempt(job: Job, lease: Lease) -> None:
         logger.warning("job_attempt_failed", attempt=job.attempts, exc_info=True)
         _failed(job, lease, error)
     else:
-        _finish(
-            lease, state=JobState.COMPLETED, fact=JobFact.COMPLETED, result=result, progress=100, error=""
-        )
+        _finish(lease, state=JobState.COMPLETED, fact=JobFact.COMPLETED, result=result, progress=100, error="")
 
 
 def _failed(job: Job, lease: Lease, error: Exception) -> None:
@@ -296,14 +294,12 @@ def _failed(job: Job, lease: Lease, error: Exception) -> None:
         _finish(lease, state=JobState.DEAD, fact=JobFact.FAILED, outcome="failure", error=text)
     else:
         wait = backoff(failures)
-        _finish(
-            lease, state=JobState.QUEUED, fact=JobFact.RETRIED, outcome="failure", error=text, due_in=wait
-        )
+        _finish(lease, state=JobState.QUEUED, fact=JobFact.RETRIED, outcome="failure", error=text, due_in=wait)
 
 
 def backoff(failures: int) -> float:
     """Seconds to wait after this many failures: exponential, capped, with jitter of a quarter."""
-    wait = min(BACKOFF_BASE_SECONDS * 2 ** min(failures - 1, 30), BACKOFF_CAP_SECONDS)
+    wait: float = min(BACKOFF_BASE_SECONDS * 2 ** min(failures - 1, 30), BACKOFF_CAP_SECONDS)
     return wait * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
 
 
@@ -384,9 +380,7 @@ def retry(*, job_id: UUID, by: Actor, now: datetime) -> Job:
 def bring_forward(*, kind: str, subject_id: str, now: datetime) -> int:
     """What a queued job waited for has happened: make it due now. Returns how many jobs were waiting."""
     with log.recording():
-        waiting = Job.objects.filter(
-            kind=kind, subject_id=str(subject_id), state=JobState.QUEUED, due_at__gt=now
-        )
+        waiting = Job.objects.filter(kind=kind, subject_id=str(subject_id), state=JobState.QUEUED, due_at__gt=now)
         found = list(waiting.select_for_update())
         for job in found:
             job.due_at = job.sent_at = now
@@ -404,9 +398,7 @@ def sweep(now: datetime) -> int:
     stale = Q(sent_at=None) | Q(sent_at__lt=now - RESEND_AFTER)
     vanished = Q(state=JobState.RUNNING, lease_until__lt=now)
     found = list(Job.objects.filter((due & stale) | vanished).order_by("due_at")[:500])
-    sent = [
-        job for job in found if publishing.send("auditlog.tasks.run_job", queue=job.queue, job_id=str(job.pk))
-    ]
+    sent = [job for job in found if publishing.send("auditlog.tasks.run_job", queue=job.queue, job_id=str(job.pk))]
     Job.objects.filter(pk__in=[job.pk for job in sent]).update(sent_at=now)
     return len(sent)
 

@@ -95,9 +95,7 @@ def cover(start: int, end: int) -> list[Node]:
     """The largest perfect subtrees that together cover the leaves `[start, end)`, left to right."""
     nodes = []
     while start < end:
-        level = min(
-            (start & -start).bit_length() - 1 if start else end.bit_length(), (end - start).bit_length() - 1
-        )
+        level = min((start & -start).bit_length() - 1 if start else end.bit_length(), (end - start).bit_length() - 1)
         nodes.append((level, start >> level))
         start += 1 << level
     return nodes

@@ -150,9 +150,7 @@ def _drain(subscriber: Subscriber, token: int, now: datetime | None, limit: int)
 def _next(subscriber: Subscriber, cursor: int, end: int) -> Leaf | None:
     """The next leaf of interest at or after the cursor, looked for in steps so that no query scans the log."""
     for start in range(cursor, end, 5000):
-        window = Leaf.objects.select_related("entry").filter(
-            index__gte=start, index__lt=min(start + 5000, end)
-        )
+        window = Leaf.objects.select_related("entry").filter(index__gte=start, index__lt=min(start + 5000, end))
         wanted = window.filter(entries.matching(subscriber.glob, "entry__")).order_by("index").first()
         if wanted is not None:
             return wanted
@@ -170,7 +168,7 @@ def _hear(subscriber: Subscriber, token: int, leaf: Leaf, now: datetime | None) 
     try:
         with ids, context.caused_by(entry.id):
             subscriber.react(entry)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a subscriber raises is its failure, not the mesh's
         _failed(subscriber, token, leaf, error, now or timezone.now())
         return False
     return _advance(subscriber, token, leaf.index + 1, now)

@@ -25,7 +25,7 @@ def send(task: str, *, queue: str, **arguments: object) -> bool:
         return False
     try:
         current_app.send_task(task, kwargs=arguments, queue=queue, ignore_result=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport raises
         _paused_until = time.monotonic() + PAUSE_SECONDS
         logger.warning("broker_unreachable", task=task, error=type(error).__name__)
         return False

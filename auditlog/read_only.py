@@ -62,13 +62,17 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_urls(self) -> list[URLPattern]:
         """The model's addresses and one for verbs."""
-        own = path(
-            "<path:object_id>/do/<slug:verb>/", self.admin_site.admin_view(self.do), name=f"{self._stem()}_do"
-        )
+        own = path("<path:object_id>/do/<slug:verb>/", self.admin_site.admin_view(self.do), name=f"{self._stem()}_do")
         return [own, *super().get_urls()]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+    def render_change_form(  # noqa: PLR0917 - Django's own
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
     ) -> HttpResponse:
         """Add the buttons this person may press now."""
         context["verbs"] = [
@@ -76,7 +80,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             for verb in self.verbs
             if obj is not None and verb.shows(obj) and _may(request, verb.asks)
         ]
-        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def do(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
         """Make the one call of a button. A link never acts: POST only."""

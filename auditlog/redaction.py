@@ -30,9 +30,7 @@ register_names(
 )
 register_values("bearer", r"(?P<keep>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}")
 register_values("url_credentials", r"(?P<keep>\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)")
-register_values(
-    "private_key", r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-)
+register_values("private_key", r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)")
 
 
 def scrub(value: Any, *, name: str | None = None) -> Any:
@@ -66,9 +64,7 @@ def _kept(match: re.Match[str]) -> str:
     return (match.groupdict().get("keep") or "") + REDACTED
 
 
-def structlog_processor(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def structlog_processor(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The same redaction for log lines; put it last before rendering."""
     for key, value in list(event.items()):
         event[key] = scrub(value, name=None if key in ("event", "exc_info") else key)

@@ -35,9 +35,7 @@ class Refused(Exception):
     kind: Kind = Kind.CONFLICT
     Kind = Kind
 
-    def __init__(
-        self, detail: str, *, errors: Sequence[FieldError] = (), retry_after: float | None = None
-    ) -> None:
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), retry_after: float | None = None) -> None:
         """`detail` is a sentence for people; `retry_after` is in seconds."""
         super().__init__(detail)
         self.detail = detail

@@ -5,7 +5,7 @@ Everything one batch does is one transaction, so there is nothing to recover aft
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -111,13 +111,10 @@ def _complete_tiles(old: int, new: int, *, using: str) -> None:
 def _tile(level: int, number: int, using: str) -> Tile:
     start = number * merkle.TILE_WIDTH
     within = (start, start + merkle.TILE_WIDTH - 1)
+    found: Iterable[bytes | memoryview]
     if level == 0:
-        found = (
-            Leaf.objects.using(using)
-            .filter(index__range=within)
-            .order_by("index")
-            .values_list("hash", flat=True)
-        )
+        leaves = Leaf.objects.using(using).filter(index__range=within).order_by("index")
+        found = leaves.values_list("hash", flat=True)
     else:
         below = Tile.objects.using(using).filter(level=level - 1, number__range=within).order_by("number")
         found = below.values_list("root", flat=True)

@@ -88,9 +88,7 @@ def disagreements(head: Tree) -> list[Found]:
     remembered = memory()
     if remembered is None:
         if Checkpoint.objects.exists():
-            return [
-                Found("memory_missing", "signer", "Checkpoints were signed, but the signer's memory is gone.")
-            ]
+            return [Found("memory_missing", "signer", "Checkpoints were signed, but the signer's memory is gone.")]
         return []
     return disagreement(head, remembered.size, remembered.root, "signer", "the signer's memory")
 
@@ -162,9 +160,7 @@ def _sign(head: Tree, now: datetime) -> Checkpoint:
     _remember(Memory(head.size, bytes(head.root), canonical.stamp(signed_at)))
     anchors.publish(statement, note, signed_at)
     with log.recording():
-        checkpoint = Checkpoint.objects.create(
-            size=head.size, root=bytes(head.root), note=note, signed_at=signed_at
-        )
+        checkpoint = Checkpoint.objects.create(size=head.size, root=bytes(head.root), note=note, signed_at=signed_at)
         log.append(
             AuditlogFact.CHECKPOINT_SIGNED,
             actor=SYSTEM,

@@ -55,7 +55,5 @@ class Nodes:
         if level == 0:
             leaves = Leaf.objects.using(self._using).filter(index__range=within).order_by("index")
             return [bytes(each) for each in leaves.values_list("hash", flat=True)]
-        below = (
-            Tile.objects.using(self._using).filter(level=level - 1, number__range=within).order_by("number")
-        )
+        below = Tile.objects.using(self._using).filter(level=level - 1, number__range=within).order_by("number")
         return [bytes(each) for each in below.values_list("root", flat=True)]

@@ -59,14 +59,14 @@ def sqlite_triggers() -> dict[str, str]:
 
     The third one is there because INSERT OR REPLACE deletes without firing the trigger on DELETE.
     """
-    found = {}
+    found: dict[str, str] = {}
     for table, key in TABLES.items():
         refuse = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
         same = " AND ".join(f'"{column}" = NEW."{column}"' for column in key)
         found |= {
             f"{table}_no_update": f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}",
             f"{table}_no_delete": f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}",
-            f"{table}_no_replace": f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+            f"{table}_no_replace": f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "  # noqa: S608 - our own
             f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) {refuse}",
         }
     return found
@@ -74,9 +74,7 @@ def sqlite_triggers() -> dict[str, str]:
 
 def missing(connection: BaseDatabaseWrapper) -> list[str]:
     """Names of triggers that are absent, disabled or altered, sorted."""
-    return (
-        _missing_postgresql(connection) if connection.vendor == "postgresql" else _missing_sqlite(connection)
-    )
+    return _missing_postgresql(connection) if connection.vendor == "postgresql" else _missing_sqlite(connection)
 
 
 def _missing_postgresql(connection: BaseDatabaseWrapper) -> list[str]:

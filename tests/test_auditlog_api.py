@@ -156,7 +156,15 @@ def test_what_is_not_there_is_not_found(eve: Client, path: str) -> None:
     assert eve.get(f"{BASE}/{path}").status_code == 404
 
 
-PATHS = ["entries", "entries/0", "checkpoint", "proofs/inclusion?index=0", "proofs/consistency?old=0", "findings", "summary"]
+PATHS = [
+    "entries",
+    "entries/0",
+    "checkpoint",
+    "proofs/inclusion?index=0",
+    "proofs/consistency?old=0",
+    "findings",
+    "summary",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -193,9 +201,7 @@ def test_an_inclusion_proof_verifies(entries: None, eve: Client) -> None:
 def test_a_consistency_proof_verifies(entries: None, eve: Client) -> None:
     for old in range(7):
         found = data(eve, "proofs/consistency", old=old, size=6)
-        merkle.verify_consistency(
-            old, b64(found["old_root"]), 6, b64(found["root"]), list(map(b64, found["hashes"]))
-        )
+        merkle.verify_consistency(old, b64(found["old_root"]), 6, b64(found["root"]), list(map(b64, found["hashes"])))
     assert data(eve, "proofs/consistency", old=2)["size"] >= 6
 
 
@@ -251,9 +257,7 @@ def finding() -> Finding:
     return findings.record([findings.Found("rewritten", "signer", "the log is another")], now=NOW)[0]
 
 
-def test_findings_are_listed_and_acknowledged(
-    as_: Callable[[User], Client], users: People, finding: Finding
-) -> None:
+def test_findings_are_listed_and_acknowledged(as_: Callable[[User], Client], users: People, finding: Finding) -> None:
     path = f"{BASE}/findings/{finding.pk}/acknowledge"
     eve = as_(users.eve)
     assert [each["kind"] for each in data(eve, "findings", open="true")] == ["rewritten"]
@@ -295,9 +299,7 @@ def test_an_entrys_page_shows_what_it_says(as_: Callable[[User], Client], users:
     assert "Ada" in page
 
 
-def test_a_finding_is_acknowledged_by_a_button(
-    as_: Callable[[User], Client], users: People, finding: Finding
-) -> None:
+def test_a_finding_is_acknowledged_by_a_button(as_: Callable[[User], Client], users: People, finding: Finding) -> None:
     path = f"/admin/auditlog/finding/{finding.pk}/do/acknowledge/"
     assert as_(users.eve).post(path, {"reason": "x"}).status_code == 403
     administrator = as_(users.administrator)

@@ -1,5 +1,7 @@
 """Work owed: claimed once, fenced, retried, and not lost when a worker, a message or the broker is."""
 
+# ruff: noqa: PT012 - what must fail here is a whole transaction
+
 from __future__ import annotations
 
 import os
@@ -141,11 +143,16 @@ def test_a_failed_attempt_is_retried_with_backoff_and_then_dead(work: Any) -> No
     for attempt in (1, 2):
         assert jobs.run_until_idle(at) == 1
         found = fresh(job)
-        assert (found.state, found.attempts, found.error) == (JobState.QUEUED, attempt, f"ValueError: attempt {attempt}")
+        assert (found.state, found.attempts, found.error) == (
+            JobState.QUEUED,
+            attempt,
+            f"ValueError: attempt {attempt}",
+        )
         waits.append((found.due_at - at).total_seconds())
         assert jobs.run_until_idle(at) == 0
         at = found.due_at
-    assert 1.5 <= waits[0] <= 2.5 < 3.0 <= waits[1] <= 5.0
+    assert 1.5 <= waits[0] <= 2.5
+    assert 3.0 <= waits[1] <= 5.0
     jobs.run_until_idle(at)
     found = fresh(job)
     assert (found.state, found.finished_at) == (JobState.DEAD, at)
@@ -244,7 +251,12 @@ def test_an_expired_lease_is_taken_over_with_a_higher_token(work: Any) -> None:
     assert taken is not None
     _, second = taken
     assert (first.token, second.token) == (1, 2)
-    for write in (first.fence, first.renew, lambda: first.progress(1), lambda: jobs._finish(first, state=JobState.DEAD)):
+    for write in (
+        first.fence,
+        first.renew,
+        lambda: first.progress(1),
+        lambda: jobs._finish(first, state=JobState.DEAD),
+    ):
         with pytest.raises(jobs.LeaseLost), transaction.atomic():
             write()
     assert not first.alive()
@@ -452,7 +464,7 @@ def test_a_job_whose_worker_was_killed_is_run_again_with_a_higher_token(
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         argv = [sys.executable, str(script), str(job.pk), *arguments]
-        return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True)
 
     with log.recording():
         job = jobs.enqueue(kind="test.killed", subject_id="1", now=timezone.now())

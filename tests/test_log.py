@@ -1,5 +1,7 @@
 """Appending: in the transaction of the change, in one go, and gone with what is rolled back."""
 
+# ruff: noqa: PT012 - what must fail here is a whole transaction
+
 from __future__ import annotations
 
 import json
@@ -7,13 +9,13 @@ import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 from uuid import uuid4
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from auditlog import canonical, context, entries, facts, findings, log, merkle, redaction, sequencer, tree
 from auditlog.actors import SYSTEM, Actor
@@ -76,7 +78,12 @@ def test_the_entries_of_a_verb_go_in_with_two_statements() -> None:
     with log.recording():
         append("before")
     sequencer.run(NOW)
-    with CaptureQueriesContext(connection, ) as queries, log.recording():
+    with (
+        CaptureQueriesContext(
+            connection,
+        ) as queries,
+        log.recording(),
+    ):
         for number in range(50):
             append(str(number))
     writes = [each["sql"] for each in queries if each["sql"].startswith(("INSERT", "UPDATE"))]
@@ -337,7 +344,9 @@ def test_entries_get_dense_places_tiles_and_a_root_that_can_be_recomputed() -> N
                 append(str(number))
         sequencer.run(NOW)
     leaves = list(Leaf.objects.order_by("index"))
-    hashes = [merkle.leaf_hash(bytes(leaf.entry.bytes)) for leaf in Leaf.objects.select_related("entry").order_by("index")]
+    hashes = [
+        merkle.leaf_hash(bytes(leaf.entry.bytes)) for leaf in Leaf.objects.select_related("entry").order_by("index")
+    ]
     assert [leaf.index for leaf in leaves] == list(range(803))
     assert [bytes(leaf.hash) for leaf in leaves] == hashes
     head = tree.head()
@@ -357,7 +366,9 @@ def test_entries_get_dense_places_tiles_and_a_root_that_can_be_recomputed() -> N
 
 @pytest.mark.django_db
 def test_tiles_of_the_second_level_are_made() -> None:
-    queue = [Pending(entry_id=uuid4(), leaf_hash=merkle.leaf_hash(bytes([n % 256])), recorded_at=NOW) for n in range(66_000)]
+    queue = [
+        Pending(entry_id=uuid4(), leaf_hash=merkle.leaf_hash(bytes([n % 256])), recorded_at=NOW) for n in range(66_000)
+    ]
     with transaction.atomic():
         sequencer._extend(queue, using="default", now=NOW)
     second = Tile.objects.get(level=1)

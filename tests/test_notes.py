@@ -81,7 +81,9 @@ def test_what_is_not_a_good_checkpoint_is_refused(note: str) -> None:
         notes.open_checkpoint(note, SIGNER.verifier)
 
 
-@pytest.mark.parametrize("key", ["", "a+b", "a+00000000+AAAA", GO_VKEY.replace("c74f20a3", "c74f20a4"), "x y" + GO_VKEY])
+@pytest.mark.parametrize(
+    "key", ["", "a+b", "a+00000000+AAAA", GO_VKEY.replace("c74f20a3", "c74f20a4"), "x y" + GO_VKEY]
+)
 def test_what_is_not_a_key_is_refused(key: str) -> None:
     with pytest.raises(notes.NoteInvalid):
         notes.Verifier.parse(key)

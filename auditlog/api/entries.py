@@ -21,9 +21,7 @@ READ = "auditlog.read"
 class EntryQuery(PageQuery):
     """Filters of the list."""
 
-    fact = s.CharField(
-        required=False, max_length=300, help_text="Patterns such as approval.*, separated by commas."
-    )
+    fact = s.CharField(required=False, max_length=300, help_text="Patterns such as approval.*, separated by commas.")
     actor = s.CharField(required=False, max_length=200, help_text="The id of an actor.")
     subject = s.CharField(required=False, max_length=250, help_text="The id of a subject, or kind:id.")
     outcome = s.CharField(required=False, max_length=30)
@@ -54,9 +52,7 @@ class FindingQuery(PageQuery):
     """Filters of the list."""
 
     kind = s.CharField(required=False, max_length=50)
-    open = s.BooleanField(
-        required=False, help_text="Only those that are (not) acknowledged.", allow_null=True
-    )
+    open = s.BooleanField(required=False, help_text="Only those that are (not) acknowledged.", allow_null=True)
 
 
 class Acknowledgement(Strict):
@@ -182,10 +178,6 @@ def chosen(query: dict[str, Any]) -> QuerySet[Leaf]:
     wanted = {column: query[name] for name, column in columns.items() if name in query}
     if "subject" in query:
         kind, colon, subject = query["subject"].partition(":")
-        wanted |= (
-            {"entry__subject_kind": kind, "entry__subject_id": subject}
-            if colon
-            else {"entry__subject_id": kind}
-        )
+        wanted |= {"entry__subject_kind": kind, "entry__subject_id": subject} if colon else {"entry__subject_id": kind}
     leaves = Leaf.objects.select_related("entry").filter(**wanted)
     return leaves.filter(entries.matching(query["fact"], "entry__")) if "fact" in query else leaves

@@ -32,9 +32,7 @@ class ConsistencyQuery(Query):
 class LatestCheckpoint(Endpoint):
     """`/checkpoint`"""
 
-    @operation(
-        "get_checkpoint", "The last signed checkpoint", tag=TAG, asks=READ, answer=shapes.SignedCheckpoint
-    )
+    @operation("get_checkpoint", "The last signed checkpoint", tag=TAG, asks=READ, answer=shapes.SignedCheckpoint)
     def get(self, request: Request) -> Response:
         """Signed every few seconds while the log grows, and every ten minutes when it does not."""
         last, verifier = signer.latest(), signer.verifier()

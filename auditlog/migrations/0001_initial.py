@@ -25,9 +25,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("entry_id", models.UUIDField(unique=True)),
                 ("leaf_hash", models.BinaryField(max_length=32)),
@@ -49,9 +47,7 @@ class Migration(migrations.Migration):
                 ("last_error", models.TextField(blank=True)),
                 (
                     "due_at",
-                    models.DateTimeField(
-                        help_text="Not tried again before this time after a failure.", null=True
-                    ),
+                    models.DateTimeField(help_text="Not tried again before this time after a failure.", null=True),
                 ),
                 ("delivered_at", models.DateTimeField(null=True)),
                 ("created_at", models.DateTimeField()),
@@ -62,9 +58,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("size", models.BigIntegerField()),
                 ("root", models.BinaryField(max_length=32)),
@@ -80,9 +74,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("entry_id", models.UUIDField()),
                 ("pointer", models.CharField(max_length=200)),
@@ -92,9 +84,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "indexes": [models.Index(fields=["subject"], name="disclosure_subject")],
-                "constraints": [
-                    models.UniqueConstraint(fields=("entry_id", "pointer"), name="disclosure_once")
-                ],
+                "constraints": [models.UniqueConstraint(fields=("entry_id", "pointer"), name="disclosure_once")],
             },
         ),
         migrations.CreateModel(
@@ -140,9 +130,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("kind", models.CharField(max_length=50)),
                 ("subject", models.CharField(max_length=200)),
@@ -161,9 +149,7 @@ class Migration(migrations.Migration):
                         name="finding_open",
                     )
                 ],
-                "constraints": [
-                    models.UniqueConstraint(fields=("kind", "subject", "detail"), name="finding_once")
-                ],
+                "constraints": [models.UniqueConstraint(fields=("kind", "subject", "detail"), name="finding_once")],
             },
         ),
         migrations.CreateModel(
@@ -171,9 +157,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("level", models.CharField(max_length=20)),
                 ("started_at", models.DateTimeField()),
@@ -247,17 +231,13 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [
                     models.Index(condition=models.Q(("state", "queued")), fields=["due_at"], name="job_due"),
-                    models.Index(
-                        condition=models.Q(("state", "running")), fields=["lease_until"], name="job_lease"
-                    ),
+                    models.Index(condition=models.Q(("state", "running")), fields=["lease_until"], name="job_lease"),
                     models.Index(fields=["kind", "subject_id"], name="job_subject"),
                     models.Index(fields=["visible", "-created_at"], name="job_recent"),
                 ],
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(
-                            ("state__in", ["queued", "running", "completed", "cancelled", "dead"])
-                        ),
+                        condition=models.Q(("state__in", ["queued", "running", "completed", "cancelled", "dead"])),
                         name="job_state_known",
                     ),
                     models.CheckConstraint(
@@ -300,9 +280,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("level", models.SmallIntegerField()),
                 ("number", models.BigIntegerField()),
@@ -323,9 +301,7 @@ class Migration(migrations.Migration):
                 ("sequenced_at", models.DateTimeField(null=True)),
             ],
             options={
-                "constraints": [
-                    models.CheckConstraint(condition=models.Q(("id", 1)), name="tree_is_one_row")
-                ],
+                "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="tree_is_one_row")],
             },
         ),
     ]

@@ -20,9 +20,7 @@ class Finding(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["kind", "subject", "detail"], name="finding_once"),
         ]
-        indexes = [
-            models.Index(fields=["found_at"], name="finding_open", condition=Q(acknowledged_at__isnull=True))
-        ]
+        indexes = [models.Index(fields=["found_at"], name="finding_open", condition=Q(acknowledged_at__isnull=True))]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject}"

@@ -31,9 +31,7 @@ class Job(models.Model):
     lease_seconds = models.FloatField(default=30)
     token = models.BigIntegerField(default=0)
     attempts = models.IntegerField(default=0)
-    losses = models.IntegerField(
-        default=0, help_text="Attempts whose worker vanished; not counted as failures."
-    )
+    losses = models.IntegerField(default=0, help_text="Attempts whose worker vanished; not counted as failures.")
     max_attempts = models.IntegerField(default=5)
     progress = models.SmallIntegerField(default=0)
     progress_text = models.CharField(max_length=200, blank=True)
@@ -43,7 +41,7 @@ class Job(models.Model):
     worker = models.CharField(max_length=200, blank=True)
     contract_id = models.UUIDField(null=True)
     mission_id = models.UUIDField(null=True)
-    correlation_id = models.CharField(max_length=200, null=True)  # noqa: DJ001 - null is "unknown"
+    correlation_id = models.CharField(max_length=200, null=True)
     caused_by = models.UUIDField(null=True)
     created_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True)
@@ -56,9 +54,7 @@ class Job(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="running") | Q(lease_until__isnull=False), name="job_running_has_lease"
             ),
-            models.CheckConstraint(
-                condition=Q(progress__gte=0, progress__lte=100), name="job_progress_percent"
-            ),
+            models.CheckConstraint(condition=Q(progress__gte=0, progress__lte=100), name="job_progress_percent"),
         ]
         indexes = [
             models.Index(fields=["due_at"], name="job_due", condition=Q(state="queued")),

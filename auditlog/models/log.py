@@ -26,7 +26,7 @@ class Entry(models.Model):
     subject_id = models.CharField(max_length=200)
     mission_id = models.UUIDField(null=True)
     contract_id = models.UUIDField(null=True)
-    correlation_id = models.CharField(max_length=200, null=True)  # noqa: DJ001 - null is "unknown", as in the bytes
+    correlation_id = models.CharField(max_length=200, null=True)
     caused_by = models.UUIDField(null=True)
     outcome = models.CharField(max_length=30)
 
@@ -37,12 +37,8 @@ class Entry(models.Model):
             models.Index(fields=["fact", "recorded_at"], name="entry_fact"),
             models.Index(fields=["subject_kind", "subject_id"], name="entry_subject"),
             models.Index(fields=["actor_id", "recorded_at"], name="entry_actor"),
-            models.Index(
-                fields=["mission_id"], name="entry_mission", condition=models.Q(mission_id__isnull=False)
-            ),
-            models.Index(
-                fields=["contract_id"], name="entry_contract", condition=models.Q(contract_id__isnull=False)
-            ),
+            models.Index(fields=["mission_id"], name="entry_mission", condition=models.Q(mission_id__isnull=False)),
+            models.Index(fields=["contract_id"], name="entry_contract", condition=models.Q(contract_id__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -17,9 +17,7 @@ class Command(BaseCommand):
     help = "List every fact with the app that says it and the subscribers that react; --json adds the shapes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--json", action="store_true", help="Print JSON, with the JSON Schema of each fact's data."
-        )
+        parser.add_argument("--json", action="store_true", help="Print JSON, with the JSON Schema of each fact's data.")
 
     def handle(self, *args: Any, json: bool, **options: Any) -> None:
         self.stdout.write(_as_json() if json else _as_text())
@@ -33,8 +31,7 @@ def _as_text() -> str:
     known = facts.registered()
     width = max((len(name) for name in known), default=0)
     return "\n".join(
-        f"{name:<{width}}  {fact.subsystem:<12}  {', '.join(_reactors(name)) or '-'}"
-        for name, fact in known.items()
+        f"{name:<{width}}  {fact.subsystem:<12}  {', '.join(_reactors(name)) or '-'}" for name, fact in known.items()
     )
 
 

@@ -33,10 +33,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print the report as JSON.")
 
     def handle(self, *args: Any, full: bool, json: bool, **options: Any) -> None:
-        if json or not sys.stderr.isatty():
-            report = integrity.check(timezone.now(), full=full)
-        else:
-            report = _with_bar(full)
+        quiet = json or not sys.stderr.isatty()
+        report = integrity.check(timezone.now(), full=full) if quiet else _with_bar(full)
         self.stdout.write(_as_json(report) if json else _as_text(report))
         if report.found:
             raise CommandError(f"{len(report.found)} finding(s): the log is not what it was.", returncode=1)
@@ -54,11 +52,7 @@ def _with_bar(full: bool) -> integrity.Report:
 
 
 def _as_text(report: integrity.Report) -> str:
-    signed = (
-        f"signed up to {report.checkpoint_size}"
-        if report.checkpoint_size is not None
-        else "nothing signed yet"
-    )
+    signed = f"signed up to {report.checkpoint_size}" if report.checkpoint_size is not None else "nothing signed yet"
     lines = [
         f"{report.size} entries, root {report.root.hex()}",
         f"{signed}, {report.checkpoints} checkpoints checked, {report.pending} pending",
