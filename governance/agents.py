@@ -101,9 +101,7 @@ def _sensible(name: str, owner: User, allowed_action_types: Sequence[str], key_d
     if not 1 <= key_days <= MAX_KEY_DAYS:
         errors.append(FieldError("/key_days", "out_of_range", f"From 1 to {MAX_KEY_DAYS} days."))
     if not all(isinstance(each, str) and 0 < len(each) <= 100 for each in allowed_action_types):
-        errors.append(
-            FieldError("/allowed_action_types", "wrong_type", "A list of action types is expected.")
-        )
+        errors.append(FieldError("/allowed_action_types", "wrong_type", "A list of action types is expected."))
     if errors:
         raise InvalidAgent(errors[0].detail, errors=errors)
 

@@ -24,9 +24,7 @@ USABLE = (ApprovalRequest.State.APPROVED, ApprovalRequest.State.SPENT)
 
 def request_of(contract: Contract) -> ApprovalRequest | None:
     """The request whose approval this contract runs on, locked; retries run on one that is spent already (E)."""
-    found = ApprovalRequest.objects.select_for_update(of=("self",)).filter(
-        contract=contract, state__in=USABLE
-    )
+    found = ApprovalRequest.objects.select_for_update(of=("self",)).filter(contract=contract, state__in=USABLE)
     request = found.filter(revision__number=contract.current_revision).order_by("-created_at", "-id").first()
     if request is not None:
         request.contract = contract
@@ -82,9 +80,7 @@ class HoldGate(_Gate):
         if dispatch.contract.action_type == holding.RELEASE:
             return None
         if why := holding.file_reason():
-            return Closed(
-                self.name, "held", f"Everything on this host is held: {why}", Then.WAIT, HELD_RETRY_SECONDS
-            )
+            return Closed(self.name, "held", f"Everything on this host is held: {why}", Then.WAIT, HELD_RETRY_SECONDS)
         hold = holding.covering(dispatch.contract)
         if hold is None:
             return None
@@ -101,9 +97,7 @@ class DigestGate(_Gate):
         contract = dispatch.contract
         frozen = frozen_of(contract)
         if frozen is None:
-            return Closed(
-                self.name, "not_authorized", "Nothing says that this revision may run.", Then.CANCEL
-            )
+            return Closed(self.name, "not_authorized", "Nothing says that this revision may run.", Then.CANCEL)
         if not self._same(dispatch, frozen):
             return Closed(
                 self.name,
@@ -139,18 +133,12 @@ class ExpiryGate(_Gate):
     def check(self, dispatch: Dispatch) -> Closed | None:
         """Expire. A retry is part of the execution that used the authorization, so it is not asked."""
         contract = dispatch.contract
-        if (
-            contract.state != State.AUTHORIZED
-            or contract.valid_until is None
-            or contract.authorized_at is None
-        ):
+        if contract.state != State.AUTHORIZED or contract.valid_until is None or contract.authorized_at is None:
             return None
         paused = holding.paused(contract, since=contract.authorized_at, until=dispatch.now)
         if contract.valid_until + paused > dispatch.now:
             return None
-        return Closed(
-            self.name, "authorization_expired", "The authorization was not used in time.", Then.EXPIRE
-        )
+        return Closed(self.name, "authorization_expired", "The authorization was not used in time.", Then.EXPIRE)
 
 
 class PolicyGate(_Gate):
@@ -210,9 +198,7 @@ class DriftGate(_Gate):
         request = request_of(dispatch.contract)
         if request is None or digest.same(request.fingerprint, dispatch.fingerprint):
             return None
-        return Closed(
-            self.name, "target_drifted", "The target is not as the approvers saw it.", Then.REAPPROVE
-        )
+        return Closed(self.name, "target_drifted", "The target is not as the approvers saw it.", Then.REAPPROVE)
 
 
 class CooldownGate(_Gate):
@@ -224,9 +210,7 @@ class CooldownGate(_Gate):
         """Wait out the rest of it. Attempts of this contract itself do not count."""
         contract = dispatch.contract
         frozen = frozen_of(contract)
-        wanted = timedelta(
-            seconds=policy.Requirements.from_dict(frozen.requirements).cooldown_seconds if frozen else 0
-        )
+        wanted = timedelta(seconds=policy.Requirements.from_dict(frozen.requirements).cooldown_seconds if frozen else 0)
         if not wanted:
             return None
         others = Execution.objects.filter(target=contract.target, contract__action_type=contract.action_type)
@@ -250,9 +234,7 @@ class SpendingGate(_Gate):
         call = executors.Call(contract.action_type, contract.target, dispatch.revision.parameters)
         if executors.get(contract.action_type).reversibility(call) is not Reversibility.IRREVERSIBLE:
             return None
-        return Closed(
-            self.name, "irreversible", "What cannot be taken back never runs by itself.", Then.CANCEL
-        )
+        return Closed(self.name, "irreversible", "What cannot be taken back never runs by itself.", Then.CANCEL)
 
     def begun(self, dispatch: Dispatch) -> None:
         """Spend the approval."""

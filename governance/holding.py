@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -126,7 +126,7 @@ def exactly(text: str) -> str:
     return glob.escape(text)
 
 
-_MATCHES = {
+_MATCHES: dict[Scope, Callable[[str, Contract], bool]] = {
     Scope.EVERYTHING: lambda pattern, contract: True,
     Scope.AGENT: lambda pattern, contract: (
         contract.requested_by_kind == "agent" and fnmatch.fnmatchcase(contract.requested_by_label, pattern)

@@ -55,9 +55,7 @@ def login_failed(sender: Any, credentials: dict[str, Any], **_: object) -> None:
 
 def _enough(now: datetime) -> bool:
     """Whether so many failed in the last minute that more of them say nothing new."""
-    recent = Entry.objects.filter(
-        fact=AuthFact.LOGIN_FAILED.name_, recorded_at__gt=now - timedelta(minutes=1)
-    )
+    recent = Entry.objects.filter(fact=AuthFact.LOGIN_FAILED.name_, recorded_at__gt=now - timedelta(minutes=1))
     return recent[:FAILURES_NOTED_PER_MINUTE].count() >= FAILURES_NOTED_PER_MINUTE
 
 

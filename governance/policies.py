@@ -22,6 +22,8 @@ from verification.executors.base import Call, Reversibility
 from . import digest, policy, principals, risk
 from .facts import PolicyFact
 from .models import Policy
+from .policy import Requirements, Ruling
+from .risk import Risk
 
 JsonDict = dict[str, Any]
 
@@ -51,9 +53,9 @@ class NothingChanged(Refused):
 class Evaluation:
     """What the policy in force says about one action, and the risk it was told."""
 
-    ruling: policy.Ruling
+    ruling: Ruling
     policy: Policy
-    risk: risk.Risk
+    risk: Risk
 
     @property
     def effect(self) -> str:
@@ -66,7 +68,7 @@ class Evaluation:
         return self.ruling.tier
 
     @property
-    def requirements(self) -> policy.Requirements:
+    def requirements(self) -> Requirements:
         """What has to be true before it runs."""
         return self.ruling.requirements
 

@@ -295,9 +295,7 @@ class Policy:
 
     def _requirements(self, rules: Sequence[Rule], verdicts: Sequence[Matched]) -> Requirements:
         tiers = {_tier_of(match.effect) for match in verdicts}
-        return combine(
-            [*(self.tiers.get(tier, Partial()) for tier in tiers), *(rule.requirements for rule in rules)]
-        )
+        return combine([*(self.tiers.get(tier, Partial()) for tier in tiers), *(rule.requirements for rule in rules)])
 
     def as_dict(self) -> JsonDict:
         """The policy as a document that `parse` reads back."""
@@ -348,9 +346,7 @@ def never_looser(ruling: Ruling, than: Requirements, tier: str) -> Ruling:
         cooldown_seconds=max(ours.cooldown_seconds, theirs.cooldown_seconds),
         second_factor=ours.second_factor or theirs.second_factor,
     )
-    return replace(
-        ruling, effect=max(ruling.effect, Effect(tier), key=_strictness), requirements=requirements
-    )
+    return replace(ruling, effect=max(ruling.effect, Effect(tier), key=_strictness), requirements=requirements)
 
 
 def stricter(ruling: Ruling, than: Requirements, tier: str) -> str:
@@ -431,9 +427,7 @@ def _rule(problems: _Problems, item: Any, at: str) -> Rule:
 def _tiers(problems: _Problems, value: Any, at: str) -> dict[Tier, Partial]:
     members = problems.members(value, at, known=tuple(Tier))
     return {
-        Tier(name): _partial(problems, stated, f"{at}/{name}")
-        for name, stated in members.items()
-        if name in set(Tier)
+        Tier(name): _partial(problems, stated, f"{at}/{name}") for name, stated in members.items() if name in set(Tier)
     }
 
 
@@ -505,9 +499,7 @@ class _Problems:
     def choice(self, value: Any, at: str, choices: Sequence[str]) -> str:
         if isinstance(value, str) and value in choices:
             return value
-        self.add(
-            at, "missing" if value is None else "not_allowed", f"One of {', '.join(choices)} is expected."
-        )
+        self.add(at, "missing" if value is None else "not_allowed", f"One of {', '.join(choices)} is expected.")
         return ""
 
     def text(self, value: Any, at: str, *, longest: int = MAX_TEXT_CHARS) -> str:
@@ -523,9 +515,7 @@ class _Problems:
         if not isinstance(value, list) or len(value) > MAX_PATTERNS:
             self.add(at, "wrong_type", f"A list of at most {MAX_PATTERNS} texts is expected.")
             return ()
-        read = [
-            self.text(item, f"{at}/{index}", longest=MAX_PATTERN_CHARS) for index, item in enumerate(value)
-        ]
+        read = [self.text(item, f"{at}/{index}", longest=MAX_PATTERN_CHARS) for index, item in enumerate(value)]
         for index, item in enumerate(value):
             if item == "":
                 self.add(f"{at}/{index}", "missing", "An empty pattern matches nothing.")

@@ -162,9 +162,7 @@ def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examine
     agent = principals.agent_of(user)
     if agent is not None and not _allowed(agent, proposal.action_type):
         detail = f"{agent.name} may not propose {proposal.action_type[:80]!r}."
-        raise ActionTypeNotAllowed(
-            detail, errors=[FieldError("/action_type", ActionTypeNotAllowed.code, detail)]
-        )
+        raise ActionTypeNotAllowed(detail, errors=[FieldError("/action_type", ActionTypeNotAllowed.code, detail)])
     if proposal.callback_url and (errors := outgoing.check(proposal.callback_url, "/callback_url")):
         raise asking.InvalidProposal(errors[0].detail, errors=errors)
     if errors := [error for check in _checks for error in check(proposal)]:
@@ -191,9 +189,7 @@ def _guard_against_flood(user: User | None) -> None:
     agent = Agent.objects.select_for_update().filter(user_id=user.pk).first() if user else None
     if agent is None:
         return
-    waiting = ApprovalRequest.objects.filter(
-        requested_by_id=agent.user_id, state=ApprovalRequest.State.PENDING
-    ).count()
+    waiting = ApprovalRequest.objects.filter(requested_by_id=agent.user_id, state=ApprovalRequest.State.PENDING).count()
     if waiting >= agent.open_request_limit:
         raise TooManyOpen(
             f"{waiting} requests of {agent.name} wait for people; {agent.open_request_limit} is the most.",
@@ -305,9 +301,7 @@ def revise(
         _revisable(contract, user)
         if contract.current_revision != number:
             raise contracts.NotNow("Another revision was made meanwhile.")
-        written = asking.write_revision(
-            contract, wording, changes, origin=Revision.Origin.REVISED, by=by, now=now
-        )
+        written = asking.write_revision(contract, wording, changes, origin=Revision.Origin.REVISED, by=by, now=now)
         contract.refresh_from_db()
         answer = asking.put(contract=contract, revision=written, examined=examined, by=by, now=now)
         return written, answer.request

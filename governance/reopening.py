@@ -8,7 +8,8 @@ from uuid import UUID
 from django.utils import timezone
 
 from auditlog import jobs
-from auditlog.jobs import Job, Lease, RunAgain
+from auditlog.jobs import Lease, RunAgain
+from auditlog.models import Job
 from auditlog.refusals import Refused
 from verification.models import Contract
 

@@ -58,9 +58,7 @@ class Risk:
         }
 
 
-def assess(
-    *, action_type: str, target: str, requested_by_id: int | None, reversibility: Reversibility | None
-) -> Risk:
+def assess(*, action_type: str, target: str, requested_by_id: int | None, reversibility: Reversibility | None) -> Risk:
     """Look up how this requester, this action type and this target have done, and weigh it."""
     records = {
         "action_type": record(Q(action_type=action_type)),

@@ -136,16 +136,12 @@ class Changes:
             parameters=reader.mapping("parameters") if "parameters" in reader else None,
             expected_effect=reader.mapping("expected_effect") if "expected_effect" in reader else None,
             preconditions=(
-                reader.sequence("preconditions", longest=MAX_PRECONDITIONS)
-                if "preconditions" in reader
-                else None
+                reader.sequence("preconditions", longest=MAX_PRECONDITIONS) if "preconditions" in reader else None
             ),
             not_before=reader.time("not_before"),
         )
         if not reader.members:
-            reader.problem(
-                "", "missing", "At least one of parameters, expected_effect and not_before is expected."
-            )
+            reader.problem("", "missing", "At least one of parameters, expected_effect and not_before is expected.")
         reader.finish()
         return changes
 
@@ -203,7 +199,8 @@ class Reader:
 
     def uuid(self, name: str) -> UUID | None:
         """A UUID, or None."""
-        return self._converted(name, str, "A UUID", UUID)
+        found: UUID | None = self._converted(name, str, "A UUID", UUID)
+        return found
 
     def fraction(self, name: str) -> Decimal | None:
         """A number from 0 to 1, kept to four places."""

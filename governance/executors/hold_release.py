@@ -103,18 +103,14 @@ class HoldRelease(Executor):
         """Take it off; one that is off already is left alone."""
         hold_id = UUID(call.parameters["hold_id"])
         try:
-            holding.mark_released(
-                hold_id=hold_id, by=SYSTEM, reason=f"contract {call.contract_id}", now=timezone.now()
-            )
+            holding.mark_released(hold_id=hold_id, by=SYSTEM, reason=f"contract {call.contract_id}", now=timezone.now())
         except holding.NotEngaged:
             return ExecutionResult.success({"changed": False})
         except Refused as refusal:
             return ExecutionResult.failure(refusal.detail)
         return ExecutionResult.success({"changed": True})
 
-    def restore(
-        self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run
-    ) -> ExecutionResult:
+    def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Engage it again."""
         if baseline.state.get("engaged"):
             holding.mark_engaged_again(

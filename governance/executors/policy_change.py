@@ -130,9 +130,7 @@ class PolicyChange(Executor):
         note = str(call.parameters.get("note", ""))
         return _published(call.parameters["policy"], note or f"contract {call.contract_id}")
 
-    def restore(
-        self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run
-    ) -> ExecutionResult:
+    def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Publish the one before."""
         return _published(json.loads(snapshot.read(_ITEM)), f"contract {call.contract_id} was rolled back")
 

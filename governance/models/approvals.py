@@ -42,9 +42,7 @@ class ApprovalRequest(models.Model):
     fingerprint = models.CharField(max_length=64, blank=True)
     risk = models.JSONField(default=dict)
     risk_score = models.PositiveSmallIntegerField(default=0)
-    requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+"
-    )
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     requester_label = models.CharField(max_length=150)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
