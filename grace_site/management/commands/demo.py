@@ -1,14 +1,17 @@
 """`manage.py demo`: the whole story, for real."""
 
+import os
 import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from grace_site import demonstration
 from grace_site.demonstration import DemoFailed, Story
+from grace_site.supervision import preparing
 
 
 class Command(BaseCommand):
@@ -28,6 +31,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Tell it."""
+        if not settings.VAR_DIR.is_dir():
+            # Begin again with a VAR_DIR: the secret key that every process of an installation shares is kept in it.
+            preparing.folders(settings.VAR_DIR)
+            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this very command
         call_command("bootstrap")
         try:
             with (
