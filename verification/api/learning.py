@@ -22,6 +22,13 @@ class LearningQuery(Query):
     )
     since = s.DateTimeField(required=False, help_text="Only what settled at or after this time.")
 
+    def validate_group_by(self, value: str) -> list[str]:
+        """Each must be a dimension there is."""
+        names = [name.strip() for name in value.split(",")]
+        if unknown := [name for name in names if name not in learning.DIMENSIONS]:
+            raise s.ValidationError(f"{unknown[0][:40]!r} is not a dimension.", code="invalid_choice")
+        return names
+
 
 class CalibrationShape(s.Serializer[Any]):
     """Contracts whose stated confidence lay in one tenth: what was said, and what came true."""
@@ -62,6 +69,5 @@ class LearningStats(Endpoint):
     )
     def get(self, request: Request) -> Response:
         """Best lower bound first."""
-        group_by = [name.strip() for name in self.query["group_by"].split(",") if name.strip()]
-        found = learning.stats(group_by=group_by, since=self.query.get("since"))
+        found = learning.stats(group_by=self.query["group_by"], since=self.query.get("since"))
         return self.answer([stat.as_dict() for stat in found], count=len(found), next=None, previous=None)
