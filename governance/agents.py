@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from knox.models import AuthToken
 
@@ -24,7 +25,6 @@ MAX_KEY_DAYS = 366
 OVERLAP = timedelta(hours=24)
 MAX_OVERLAP = timedelta(days=30)
 USE_NOTED_EVERY = timedelta(minutes=1)
-DEFAULT_LIMIT = 200
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?")
 
 
@@ -63,12 +63,12 @@ def create(
     allowed_action_types: Sequence[str] = (),
     by: Actor,
     now: datetime,
-    open_request_limit: int = DEFAULT_LIMIT,
+    open_request_limit: int | None = None,
     key_days: int = KEY_DAYS,
 ) -> tuple[Agent, str]:
     """Make an agent and its first key, which is answered once and never again.
 
-    Without allowed action types the agent may propose every type; the policy decides in any case. Raises
+    Without a limit of open requests it is AGENT_OPEN_REQUESTS. Without allowed action types the agent may propose every type; the policy decides in any case. Raises
     InvalidAgent and NameTaken.
     """
     _sensible(name, owner, allowed_action_types, key_days)
@@ -84,7 +84,7 @@ def create(
             user=user,
             owner=owner,
             allowed_action_types=sorted(set(allowed_action_types)),
-            open_request_limit=open_request_limit,
+            open_request_limit=open_request_limit or settings.AGENT_OPEN_REQUESTS,
             created_at=now,
         )
         row, key = _new_key(agent, by=by, now=now, days=key_days)

@@ -396,7 +396,7 @@ def test_s_a_failed_rollback_holds_the_target(world):
         Contract.objects.filter(pk=contract.pk).update(state=State.ROLLING_BACK)
         contract.refresh_from_db()
         contracts.move(contract, State.HELD, by=SYSTEM, now=timezone.now(), reason="the disk is full")
-    mesh.deliver_all()
+    world.settle()
     hold = Hold.objects.get()
     assert (hold.scope, hold.pattern, hold.source) == ("target", "file:app.json", "rollback_failed")
     assert (hold.contract_id, "the disk is full" in hold.reason) == (contract.pk, True)

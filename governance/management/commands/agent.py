@@ -36,7 +36,7 @@ class Command(BaseCommand):
             metavar="ACTION_TYPE",
             help="An action type it may propose (repeat; default: all, the policy decides).",
         )
-        create.add_argument("--limit", type=int, default=agents.DEFAULT_LIMIT, help="Most open requests.")
+        create.add_argument("--limit", type=int, default=None, help="Most open requests (default: AGENT_OPEN_REQUESTS).")
         rotate = verbs.add_parser("rotate", help="Make another key.")
         rotate.add_argument(
             "--overlap-hours", type=float, default=24.0, help="How long the earlier keys stay good (default 24)."
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         if "key" in said:
             self.stdout.write("Keep the key now; it is not shown again.")
 
-    def _create(self, name: str, *, by: Any, owner: str, allow: list[str], limit: int, days: int, **_: Any) -> Any:
+    def _create(self, name: str, *, by: Any, owner: str, allow: list[str], limit: int | None, days: int, **_: Any) -> Any:
         found = User.objects.filter(username=owner).first()
         if found is None:
             raise CommandError(f"There is nobody called {owner!r}.", returncode=2)
