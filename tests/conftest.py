@@ -13,6 +13,7 @@ import pytest
 import time_machine
 from django.conf import settings as django_settings
 from django.test import TransactionTestCase
+from kombu import pools
 
 from tests.harness import processes
 from tests.harness.people import People
@@ -118,7 +119,8 @@ def broker(valkey: str) -> Iterator[str]:
 
 
 def _point_celery_at(app: Any, url: str) -> None:
-    app.pool.force_close_all()
+    # The pools are kombu's own and shared by address: a closed one would be handed out again.
+    pools.reset()
     app._pool = None
     app.amqp._producer_pool = None
     app.conf.broker_url = url
