@@ -31,7 +31,6 @@ from .subjects import Subject
 
 logger = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 30.0
 BACKOFF_BASE_SECONDS = 2.0
 BACKOFF_CAP_SECONDS = 600.0
 RESEND_AFTER = timedelta(seconds=60)
@@ -95,7 +94,7 @@ class Runner:
     queue: str
     max_attempts: int
     visible: bool
-    lease_seconds: float
+    lease_seconds: float | None
 
 
 _runners: dict[str, Runner] = {}
@@ -107,10 +106,11 @@ def runner(
     queue: str = "default",
     max_attempts: int | None = None,
     visible: bool = False,
-    lease_seconds: float = LEASE_SECONDS,
+    lease_seconds: float | None = None,
 ) -> Callable[[Callable[[Job, Lease], JsonDict | None]], Callable[[Job, Lease], JsonDict | None]]:
     """Register a function `(job, lease) -> result or None` as what runs jobs of `kind`.
 
+    Its lease lasts `lease_seconds`, by default the setting JOB_LEASE_SECONDS; it is renewed while the job runs.
     It may raise RunAgain or Cancelled; any other exception is a failed attempt.
     """
 
@@ -157,7 +157,7 @@ def enqueue(
         queue=registered.queue,
         visible=registered.visible,
         due_at=due_at or now,
-        lease_seconds=registered.lease_seconds,
+        lease_seconds=registered.lease_seconds or settings.JOB_LEASE_SECONDS,
         max_attempts=max_attempts or registered.max_attempts,
         contract_id=contract_id or around.contract_id,
         mission_id=mission_id or around.mission_id,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 
 from . import merkle, tree
-from .models import Leaf
+from .models import Checkpoint, Leaf
 from .refusals import FieldError, Refused
 
 
@@ -14,6 +15,13 @@ class OutOfRange(Refused):
 
     code = "out_of_range"
     kind = Refused.Kind.NOT_FOUND
+
+
+class NotYetSigned(Refused):
+    """No checkpoint covers the entry yet; the next one will."""
+
+    code = "not_yet_signed"
+    kind = Refused.Kind.CONFLICT
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,34 @@ def consistency(old: int, size: int | None = None) -> Consistency:
         merkle.root_at(end, nodes),
         merkle.consistency_proof(old, end, nodes),
     )
+
+
+def receipt(index: int) -> str:
+    """A C2SP tlog-proof of one entry, which holds everything but the log's key: https://c2sp.org/tlog-proof
+
+    Its extra data are the entry's exact bytes, of which the leaf's hash is computed. Raises OutOfRange, NotYetSigned.
+    """
+    leaf = Leaf.objects.select_related("entry").filter(index=index).first()
+    if leaf is None:
+        raise _out("/index", f"There is no entry {index}.")
+    # The earliest one that covers it: a receipt stays the same however often it is asked for.
+    covering = Checkpoint.objects.filter(size__gt=index).order_by("pk").first()
+    if covering is None:
+        raise NotYetSigned("The entry has not been signed yet; it will be in some seconds.", retry_after=10)
+    hashes = merkle.inclusion_proof(index, covering.size, tree.Nodes())
+    lines = [
+        "c2sp.org/tlog-proof@v1",
+        f"extra {_b64(bytes(leaf.entry.bytes))}",
+        f"index {index}",
+        *(_b64(each) for each in hashes),
+        "",
+        covering.note,
+    ]
+    return "\n".join(lines)
+
+
+def _b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
 
 
 def _size(size: int | None) -> int:

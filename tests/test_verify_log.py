@@ -428,8 +428,15 @@ def test_a_forged_last_run_is_no_place_to_start_from() -> None:
     assert integrity.check_incrementally(NOW).from_index == 0
 
 
+def test_after_a_night_switched_off_it_catches_up_and_finds_nothing(signed: Checkpoint) -> None:
+    with log.recording():
+        log.append(SystemFact.HEARTBEAT, actor=SYSTEM, subject=Subject("x", "1"), data={"name": "x"}, now=NOW)
+    assert integrity.check_incrementally(NOW + timedelta(hours=9)).passed
+
+
 @pytest.mark.postgres
-def test_an_entry_that_waits_too_long_is_late_and_does_not_stop_signing() -> None:
+def test_an_entry_that_waits_too_long_is_late_and_does_not_stop_signing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integrity.sequencer, "run", lambda now: 0)
     with log.recording():
         log.append(SystemFact.HEARTBEAT, actor=SYSTEM, subject=Subject("x", "1"), data={"name": "x"}, now=NOW)
     run = integrity.check_incrementally(NOW + timedelta(hours=2))
@@ -437,8 +444,10 @@ def test_an_entry_that_waits_too_long_is_late_and_does_not_stop_signing() -> Non
     assert not findings.stop_signing()
 
 
-def test_a_last_checkpoint_that_is_old_is_late(signed: Checkpoint) -> None:
-    assert integrity.check_incrementally(NOW + timedelta(hours=2)).findings == ["checkpoint_stale"]
+def test_a_signer_that_does_not_sign_is_late(signed: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as stuck:
+        stuck.setattr(signer, "sign_if_due", lambda now: None)
+        assert integrity.check_incrementally(NOW + timedelta(hours=2)).findings == ["checkpoint_stale"]
     assert signer.sign_if_due(NOW + timedelta(hours=2)) is not None
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.http import HttpResponse
 from rest_framework import serializers as s
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -27,6 +32,37 @@ class ConsistencyQuery(Query):
 
     old = s.IntegerField(min_value=0, max_value=MAX)
     size = s.IntegerField(min_value=0, max_value=MAX, required=False, help_text="By default as it stands.")
+
+
+class AsText(BaseContentNegotiation):
+    """There is one form, whatever a client says it accepts."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        """The only one."""
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        """For refusals."""
+        return renderers[0], JSONRenderer.media_type
+
+
+class Receipt(Endpoint):
+    """`/entries/{leaf_index}/receipt`"""
+
+    content_negotiation_class = AsText
+
+    @operation(
+        "get_receipt",
+        "A receipt of one entry, to keep",
+        tag=TAG,
+        asks=READ,
+        responses={(200, "text/plain"): str},
+    )
+    def get(self, request: Request, leaf_index: int) -> HttpResponse:
+        """A C2SP tlog-proof with the entry's bytes: it proves that the entry existed, whatever becomes of the log."""
+        response = HttpResponse(proofs.receipt(leaf_index), content_type="text/plain; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="entry-{leaf_index}.tlog-proof"'
+        return response
 
 
 class LatestCheckpoint(Endpoint):

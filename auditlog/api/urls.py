@@ -24,6 +24,7 @@ register_converter(IndexConverter, "index")
 urlpatterns = [
     path("entries", entries.Entries.as_view()),
     path("entries/<index:leaf_index>", entries.OneEntry.as_view()),
+    path("entries/<index:leaf_index>/receipt", proofs.Receipt.as_view()),
     path("summary", entries.Summary.as_view()),
     path("findings", entries.Findings.as_view()),
     path("findings/<index:id>/acknowledge", entries.AcknowledgeFinding.as_view()),
