@@ -20,7 +20,7 @@ from auditlog.refusals import FieldError, Refused
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import access, asking, holding, principals, quorum
+from . import access, asking, holding, pressing, principals, quorum
 from . import digest as digests
 from .asking import Examined
 from .facts import ApprovalFact
@@ -155,11 +155,18 @@ def filled(request: ApprovalRequest) -> list[quorum.Slot]:
     requirements = Requirements.from_dict(request.requirements)
     asking_side = principals.answerable(request.requested_by_id)
     counting = [
-        quorum.Approval(decision.person_id, principals.groups_of(decision.person_id))
+        quorum.Approval(decision.person_id, speaks_for(request, requirements, decision.person_id))
         for decision in _approvals(request)
         if decision.person_id not in asking_side and access.may(decision.person, "approvals.decide")
     ]
     return quorum.fill(requirements.approvals, counting)
+
+
+def speaks_for(request: ApprovalRequest, requirements: Requirements, person_id: int) -> frozenset[str]:
+    """The groups of this request a person may speak for now: their own, or all when they stand in after escalation."""
+    own = principals.groups_of(person_id)
+    stands_in = request.escalated_at is not None and requirements.escalate_to in own
+    return requirements.groups if stands_in else requirements.groups & own
 
 
 def _approvals(request: ApprovalRequest) -> list[Decision]:
@@ -189,9 +196,9 @@ def refusal(request: ApprovalRequest, user: User) -> Refused | None:
         return SeparationOfDuties("Nobody decides on what they, or an agent they answer for, asked for.")
     if not access.may(person, "approvals.decide"):
         return access.Forbidden("This needs the permission approvals.decide.")
-    asked = Requirements.from_dict(request.requirements).groups
-    if not asked & principals.groups_of(person.pk):
-        return NotAnApprover(f"This request asks members of {', '.join(sorted(asked))}.")
+    requirements = Requirements.from_dict(request.requirements)
+    if not speaks_for(request, requirements, person.pk):
+        return NotAnApprover(f"This request asks members of {', '.join(sorted(requirements.groups))}.")
     return None
 
 
@@ -291,7 +298,7 @@ def _write(contract: Contract, request: ApprovalRequest, word: _Word, *, shown_d
         entry_id = log.append(
             ApprovalFact.DECIDED,
             actor=word.by,
-            subject=asking.subject_of(request),
+            subject=pressing.subject_of(request),
             data={
                 **_about(contract, request),
                 "verdict": word.verdict.value,
@@ -629,7 +636,7 @@ def _say(
         log.append(
             fact,
             actor=by,
-            subject=asking.subject_of(request),
+            subject=pressing.subject_of(request),
             data={
                 **_about(contract, request),
                 "reason": reason,

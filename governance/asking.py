@@ -12,12 +12,11 @@ from django.contrib.auth.models import User
 from auditlog import log
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import FieldError, Refused
-from auditlog.subjects import Subject
 from verification import contracts, criteria, executors, measuring
 from verification.executors.base import Call, Executor
 from verification.models import Contract, Revision, State
 
-from . import binding, digest, looking, policies, policy
+from . import binding, digest, looking, policies, policy, pressing
 from .facts import ApprovalFact
 from .looking import Look
 from .models import ApprovalRequest, Assessment
@@ -234,11 +233,12 @@ def open_request(
         created_at=now,
         expires_at=assessment.expires_at,
     )
+    pressing.schedule(request)
     with contracts.story(contract):
         log.append(
             ApprovalFact.REQUESTED,
             actor=by,
-            subject=subject_of(request),
+            subject=pressing.subject_of(request),
             data={
                 "action_type": contract.action_type,
                 "target": contract.target,
@@ -255,11 +255,6 @@ def open_request(
             mission_id=contract.mission_id,
         )
     return request
-
-
-def subject_of(request: ApprovalRequest) -> Subject:
-    """A request as the subject of a log entry."""
-    return Subject("approval", str(request.pk), str(request.contract)[:200])
 
 
 def reworded(contract: Contract, revision: Revision, changes: Changes) -> Wording:

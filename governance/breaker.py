@@ -18,14 +18,14 @@ SOURCE = "circuit_breaker"
 WENT_WRONG = ("contract.violated", "contract.held")
 
 
-def count(*, contract_id: UUID, now: datetime) -> Hold | None:
+def count(*, contract_id: UUID, happened_at: datetime, now: datetime) -> Hold | None:
     """Engage a hold on the target when its contracts of this action type went wrong too often, and answer it.
 
-    What happened before the last such hold was released does not count again: people have looked at it.
+    The window ends with what happened last, however late it is heard of. What happened before the last such hold was released does not count again: people have looked at it.
     """
     contract = Contract.objects.get(pk=contract_id)
     pattern = holding.exactly(contract.target)
-    since = now - timedelta(minutes=settings.CIRCUIT_BREAKER_WINDOW_MINUTES)
+    since = happened_at - timedelta(minutes=settings.CIRCUIT_BREAKER_WINDOW_MINUTES)
     released = Hold.objects.filter(scope=Hold.Scope.TARGET, pattern=pattern, source=SOURCE).exclude(released_at=None)
     if (last := released.order_by("-released_at").first()) is not None and last.released_at is not None:
         since = max(since, last.released_at)

@@ -55,6 +55,18 @@ class ApprovalClosed(TypedDict):
     code: NotRequired[str]
 
 
+class ApprovalPressed(TypedDict):
+    """Nobody has answered yet: people are reminded (`percent` of the time is gone), or others asked as well."""
+
+    action_type: str
+    target: str
+    tier: str
+    digest: str
+    percent: int
+    expires_at: str
+    to_group: NotRequired[str]
+
+
 class ProposalRefused(TypedDict):
     """A proposal reached for what it may not have."""
 
@@ -118,6 +130,8 @@ class ApprovalFact(Facts):
     EXPIRED = fact("approval.expired", ApprovalClosed)
     CANCELLED = fact("approval.cancelled", ApprovalClosed)
     STALE = fact("approval.stale", ApprovalClosed)
+    REMINDED = fact("approval.reminded", ApprovalPressed)
+    ESCALATED = fact("approval.escalated", ApprovalPressed)
 
 
 class ProposalFact(Facts):

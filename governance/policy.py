@@ -27,6 +27,7 @@ MAX_PATTERN_CHARS = 500
 MAX_TEXT_CHARS = 2_000
 MAX_COUNT = 20
 MAX_SECONDS = 90 * 24 * 3600
+DEFAULT_ESCALATION_SECONDS = 4 * 3600
 
 
 class Tier(StrEnum):
@@ -61,7 +62,8 @@ class InvalidPolicy(Refused):
 class Requirements:
     """What has to be true before an action of a tier runs. Times in seconds.
 
-    `approvals` are (group, how many distinct people of it); `denials` is how many rejections end a request.
+    `approvals` are (group, how many distinct people of it); `denials` is how many rejections end a request. After
+    `escalate_after_seconds` without an answer, members of the group `escalate_to` (if any) may fill any slot.
     """
 
     approvals: tuple[tuple[str, int], ...] = ()
@@ -71,6 +73,8 @@ class Requirements:
     max_attempts: int = 3
     cooldown_seconds: int = 0
     second_factor: bool = False
+    escalate_to: str = ""
+    escalate_after_seconds: int = 0
 
     def as_dict(self) -> JsonDict:
         """The requirements as JSON, as they are frozen into a request and its digest."""
@@ -82,6 +86,8 @@ class Requirements:
             "max_attempts": self.max_attempts,
             "cooldown_seconds": self.cooldown_seconds,
             "second_factor": self.second_factor,
+            "escalate_to": self.escalate_to,
+            "escalate_after_seconds": self.escalate_after_seconds,
         }
 
     @classmethod
@@ -107,6 +113,8 @@ _PLAIN = frozenset(
         "max_attempts",
         "cooldown_seconds",
         "second_factor",
+        "escalate_to",
+        "escalate_after_seconds",
     }
 )
 
@@ -122,17 +130,21 @@ class Partial:
     max_attempts: int | None = None
     cooldown_seconds: int | None = None
     second_factor: bool = False
+    escalate_to: str = ""
+    escalate_after_seconds: int | None = None
 
     def as_dict(self) -> JsonDict:
         """Only what is stated."""
         stated: JsonDict = {}
         if self.approvals:
             stated["approvals"] = [{"group": group, "count": count} for group, count in self.approvals]
-        for name in ("denials", "expires_seconds", "valid_seconds", "max_attempts", "cooldown_seconds"):
+        for name in _BOUNDS:
             if (value := getattr(self, name)) is not None:
                 stated[name] = value
         if self.second_factor:
             stated["second_factor"] = True
+        if self.escalate_to:
+            stated["escalate_to"] = self.escalate_to
         return stated
 
 
@@ -308,7 +320,8 @@ class Policy:
     def groups(self) -> frozenset[str]:
         """Every group whose word this policy asks for."""
         stated = [*self.tiers.values(), *(rule.requirements for rule in self.rules)]
-        return frozenset(group for each in stated for group, _ in each.approvals)
+        asked = {group for each in stated for group, _ in each.approvals}
+        return frozenset(asked | {each.escalate_to for each in stated if each.escalate_to})
 
 
 def combine(stated: Iterable[Partial]) -> Requirements:
@@ -327,7 +340,18 @@ def combine(stated: Iterable[Partial]) -> Requirements:
         max_attempts=_least(stated, "max_attempts", usual.max_attempts),
         cooldown_seconds=max((each.cooldown_seconds or 0 for each in stated), default=0),
         second_factor=any(each.second_factor for each in stated),
+        **_escalation(stated),
     )
+
+
+def _escalation(stated: list[Partial]) -> JsonDict:
+    """Where to turn when nobody answers: only when everybody who speaks of it names the same group, and latest."""
+    named = {each.escalate_to for each in stated if each.escalate_to}
+    asking = [each for each in stated if each.approvals or each.escalate_to]
+    if len(named) != 1 or not all(each.escalate_to for each in asking):
+        return {}
+    after = max((each.escalate_after_seconds or 0 for each in stated), default=0)
+    return {"escalate_to": named.pop(), "escalate_after_seconds": after or DEFAULT_ESCALATION_SECONDS}
 
 
 def never_looser(ruling: Ruling, than: Requirements, tier: str) -> Ruling:
@@ -345,8 +369,15 @@ def never_looser(ruling: Ruling, than: Requirements, tier: str) -> Ruling:
         max_attempts=min(ours.max_attempts, theirs.max_attempts),
         cooldown_seconds=max(ours.cooldown_seconds, theirs.cooldown_seconds),
         second_factor=ours.second_factor or theirs.second_factor,
+        **_same_escalation(ours, theirs),
     )
     return replace(ruling, effect=max(ruling.effect, Effect(tier), key=_strictness), requirements=requirements)
+
+
+def _same_escalation(ours: Requirements, theirs: Requirements) -> JsonDict:
+    if not ours.escalate_to or ours.escalate_to != theirs.escalate_to:
+        return {"escalate_to": "", "escalate_after_seconds": 0}
+    return {"escalate_after_seconds": max(ours.escalate_after_seconds, theirs.escalate_after_seconds)}
 
 
 def stricter(ruling: Ruling, than: Requirements, tier: str) -> str:
@@ -359,6 +390,8 @@ def stricter(ruling: Ruling, than: Requirements, tier: str) -> str:
             return f"The policy now asks for {count} of {group}; it asked for {counts.get(group, 0)}."
     if ruling.requirements.second_factor and not than.second_factor:
         return "The policy now asks for a second factor."
+    if than.escalate_to and ruling.requirements.escalate_to != than.escalate_to:
+        return f"The policy no longer lets {than.escalate_to} stand in."
     return ""
 
 
@@ -437,11 +470,12 @@ _BOUNDS = {
     "valid_seconds": (60, MAX_SECONDS),
     "max_attempts": (1, 20),
     "cooldown_seconds": (0, MAX_SECONDS),
+    "escalate_after_seconds": (60, MAX_SECONDS),
 }
 
 
 def _partial(problems: _Problems, value: Any, at: str) -> Partial:
-    known = ("approvals", *_BOUNDS, "second_factor")
+    known = ("approvals", *_BOUNDS, "second_factor", "escalate_to")
     members = problems.members(value, at, known=known)
     second_factor = members.get("second_factor", False)
     if not isinstance(second_factor, bool):
@@ -454,6 +488,7 @@ def _partial(problems: _Problems, value: Any, at: str) -> Partial:
     return Partial(
         approvals=_approvals(problems, members.get("approvals", []), f"{at}/approvals"),
         second_factor=second_factor is True,
+        escalate_to=problems.text(members.get("escalate_to", ""), f"{at}/escalate_to", longest=150),
         **numbers,
     )
 

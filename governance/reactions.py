@@ -12,7 +12,7 @@ from auditlog.models import Entry
 from verification import contracts
 from verification.models import Contract, State
 
-from . import approvals, holding, holds, webhooks
+from . import approvals, breaker, holding, holds, webhooks
 from .models import Hold
 
 
@@ -39,6 +39,13 @@ def hold_what_could_not_be_rolled_back(entry: Entry) -> None:
         source="rollback_failed",
         contract_id=entry.contract_id,
     )
+
+
+@mesh.subscribe("contract.violated", "contract.held", name="governance-circuit-breaker")
+def break_the_circuit(entry: Entry) -> None:
+    """The same action went wrong on the same target again and again: stop it before the next one does."""
+    if entry.contract_id is not None:
+        breaker.count(contract_id=entry.contract_id, happened_at=entry.recorded_at, now=timezone.now())
 
 
 @mesh.subscribe("hold.released", name="governance-go-on-after-hold")

@@ -47,6 +47,9 @@ class ApprovalRequest(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     valid_until = models.DateTimeField(null=True, blank=True)
+    remind_at = models.DateTimeField(null=True, blank=True)
+    reminder_count = models.PositiveSmallIntegerField(default=0)
+    escalated_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
     closing_reason = models.TextField(blank=True)
 
@@ -77,6 +80,7 @@ class ApprovalRequest(models.Model):
         indexes = [
             models.Index(fields=["state", "-risk_score", "created_at"], name="approval_inbox"),
             models.Index(fields=["state", "expires_at"], name="approval_by_expiry"),
+            models.Index(fields=["state", "remind_at"], name="approval_by_reminder"),
             models.Index(fields=["-created_at", "-id"], name="approval_newest"),
         ]
 

@@ -1,0 +1,99 @@
+"""Pressing for an answer: reminders at half and nine tenths of the time, and a backup group after a while."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from auditlog import log
+from auditlog.actors import SYSTEM
+from auditlog.subjects import Subject
+from verification import contracts
+from verification.models import Contract
+
+from . import holding
+from .facts import ApprovalFact
+from .models import ApprovalRequest
+from .policy import Requirements
+
+REMINDED_AT_PERCENT = (50, 90)
+AT_ONCE = 500
+
+
+def subject_of(request: ApprovalRequest) -> Subject:
+    """A request as the subject of a log entry."""
+    return Subject("approval", str(request.pk), str(request.contract)[:200])
+
+
+def schedule(request: ApprovalRequest) -> None:
+    """Write down when this request is looked at next, not counting holds."""
+    moments = [_reminder_at(request), _escalation_at(request)]
+    request.remind_at = min((each for each in moments if each is not None), default=None)
+    request.save(update_fields=["remind_at"])
+
+
+def press_due(*, now: datetime) -> int:
+    """Remind people of every pending request that is due, or ask others as well; returns how many it was."""
+    due = ApprovalRequest.objects.filter(state=ApprovalRequest.State.PENDING, remind_at__lte=now)
+    ids = list(due.order_by("remind_at").values_list("pk", "contract_id")[:AT_ONCE])
+    return sum(_press(request_id, contract_id, now=now) for request_id, contract_id in ids)
+
+
+def _press(request_id: UUID, contract_id: UUID, *, now: datetime) -> bool:
+    with log.recording():
+        contract = contracts.lock(contract_id)
+        request = ApprovalRequest.objects.select_for_update(of=("self",)).get(pk=request_id)
+        if request.state != ApprovalRequest.State.PENDING or request.remind_at is None:
+            return False
+        request.contract = contract
+        paused = holding.paused(contract, since=request.created_at, until=now)
+        if request.remind_at + paused > now:
+            return False
+        while (reminder := _reminder_at(request)) is not None and reminder + paused <= now:
+            request.reminder_count += 1
+        if (escalation := _escalation_at(request)) is not None and escalation + paused <= now:
+            request.escalated_at = now
+            _say(contract, request, ApprovalFact.ESCALATED, now=now)
+        else:
+            _say(contract, request, ApprovalFact.REMINDED, now=now)
+        request.save(update_fields=["reminder_count", "escalated_at"])
+        schedule(request)
+    return True
+
+
+def _reminder_at(request: ApprovalRequest) -> datetime | None:
+    if request.reminder_count >= len(REMINDED_AT_PERCENT):
+        return None
+    whole = request.expires_at - request.created_at
+    return request.created_at + whole * REMINDED_AT_PERCENT[request.reminder_count] / 100
+
+
+def _escalation_at(request: ApprovalRequest) -> datetime | None:
+    requirements = Requirements.from_dict(request.requirements)
+    if not requirements.escalate_to or request.escalated_at is not None:
+        return None
+    return request.created_at + timedelta(seconds=requirements.escalate_after_seconds)
+
+
+def _say(contract: Contract, request: ApprovalRequest, fact: ApprovalFact, *, now: datetime) -> None:
+    whole = (request.expires_at - request.created_at).total_seconds()
+    gone = (now - request.created_at).total_seconds()
+    escalated = fact is ApprovalFact.ESCALATED
+    to_group = {"to_group": Requirements.from_dict(request.requirements).escalate_to} if escalated else {}
+    log.append(
+        fact,
+        actor=SYSTEM,
+        subject=subject_of(request),
+        data={
+            "action_type": contract.action_type,
+            "target": contract.target,
+            "tier": request.tier,
+            "digest": request.digest,
+            "percent": min(100, round(100 * gone / whole)) if whole else 100,
+            "expires_at": request.expires_at,
+            **to_group,
+        },
+        now=now,
+        contract_id=contract.pk,
+        mission_id=contract.mission_id,
+    )
