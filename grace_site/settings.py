@@ -97,6 +97,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "run" / "beat-schedule")
 WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", 2, at_least=1, at_most=64)
 WEB_PROCESSES = env.integer("WEB_PROCESSES", 1, at_least=1, at_most=64)
+JOB_LEASE_SECONDS = env.integer("JOB_LEASE_SECONDS", 30, at_least=1, at_most=3600)
 JOB_MAX_RETRIES = env.integer("JOB_MAX_RETRIES", 3, at_least=0, at_most=100)
 
 if REDIS_URL:

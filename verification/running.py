@@ -26,7 +26,7 @@ from django.db import connection
 from auditlog import jobs
 from auditlog.actors import SYSTEM
 from auditlog.context import ObservabilityContext
-from auditlog.jobs import Lease, RunAgain
+from auditlog.jobs import Lease, LeaseLost, RunAgain
 from auditlog.models import Job
 
 from . import contracts, criteria, executions, executors, measuring, snapshotting, verdicts
@@ -112,7 +112,7 @@ class Attempt:
         return self.executor.fingerprint(observation) == self.execution.baseline_fingerprint
 
 
-@jobs.runner(contracts.EXECUTION_JOB, queue="executions", max_attempts=20, visible=False, lease_seconds=30)
+@jobs.runner(contracts.EXECUTION_JOB, queue="executions", max_attempts=20, visible=False)
 def run(job: Job, lease: Lease) -> dict[str, Any]:
     """Carry one contract as far as it goes; raises RunAgain when it has to wait for something."""
     if not settings.VERIFICATION_ENABLED:
@@ -199,6 +199,9 @@ def _execute(attempt: Attempt) -> ExecutionResult:
     deadline = attempt.execution.deadline_at
     assert deadline is not None, "begin() sets the deadline"
     left = (deadline - attempt.lease.now()).total_seconds()
+    if not attempt.lease.alive():
+        # Whoever slept past the lease and wakes up here is no longer the one to act.
+        raise LeaseLost(str(attempt.lease.job_id))
     return attempt.executor.execute(
         attempt.call,
         Run(
