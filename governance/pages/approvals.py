@@ -121,7 +121,7 @@ def show(request: PageRequest, request_id: UUID, *, refused: Refused | None = No
             "reversibility": item.risk.get("reversibility", ""),
             "rules": item.assessment.rules,
             "record": [
-                {"label": f"this target ({contract.action_type})", **now_risk.records["target"].as_dict()},
+                {"label": "this target", **now_risk.records["target"].as_dict()},
                 {"label": contract.action_type, **now_risk.records["action_type"].as_dict()},
                 {"label": item.requester_label, **now_risk.records["requester"].as_dict()},
             ],

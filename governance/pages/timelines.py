@@ -16,7 +16,7 @@ from . import words
 MOST = 500
 """How many entries a page shows; the rest is found on the page of the log."""
 
-_BRIEFLY = ("verdict", "reason", "confidence", "error", "code", "playbook", "error_pattern", "goal")
+_BRIEFLY = ("reason", "confidence", "error", "code", "playbook", "error_pattern", "goal")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _moment(entry: Entry, document: Mapping[str, Any]) -> Moment:
         index=getattr(entry, "leaf_index", None),
         at=entry.recorded_at,
         fact=entry.fact,
-        title=words.sentence(entry.fact),
+        title=_title(entry, data),
         tone=_tone(entry, data),
         actor=entries.label(document),
         brief=[(name, _briefly(str(data[name]))) for name in _BRIEFLY if data.get(name)],
@@ -64,6 +64,12 @@ def _moment(entry: Entry, document: Mapping[str, Any]) -> Moment:
         mission_id=entry.mission_id,
         subject=str(subject.get("label") or subject.get("id") or ""),
     )
+
+
+def _title(entry: Entry, data: Mapping[str, Any]) -> str:
+    if entry.fact == "approval.decided":
+        return f"Decision: {words.verdict(str(data.get('verdict')))}"
+    return words.sentence(entry.fact)
 
 
 def _briefly(value: str) -> str:

@@ -57,8 +57,7 @@ def nav(context: template.Context) -> dict[str, Any]:
     request = context["request"]
     can = getattr(request, "permissions", frozenset())
     groups = [
-        (title, [link for item in items if (link := _link(item, can, request.path))])
-        for title, items in NAVIGATION
+        (title, [link for item in items if (link := _link(item, can, request.path))]) for title, items in NAVIGATION
     ]
     return {
         "request": request,
@@ -233,3 +232,9 @@ def asked(context: template.Context, name: str) -> str:
 def admin_page(row: Model) -> str:
     """Where the admin shows a row."""
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+@register.filter
+def admin_list(options: Any) -> str:
+    """The name of a model's list in the admin."""
+    return f"admin:{options.app_label}_{options.model_name}_changelist"

@@ -15,9 +15,7 @@ from tests import scenery
 from tests.harness.people import PASSWORD, People
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-AXE = Path(
-    os.environ.get("AXE", Path(__file__).resolve().parents[2] / ".ci/npm/node_modules/axe-core/axe.min.js")
-)
+AXE = Path(os.environ.get("AXE", Path(__file__).resolve().parents[2] / ".ci/npm/node_modules/axe-core/axe.min.js"))
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 # Playwright runs its own event loop in this thread; Django would take that for an asynchronous view.
@@ -53,10 +51,7 @@ class Visitor:
 
     def _heard(self, message: Any) -> None:
         # A refusal is an answer with its own status, which browsers note as an error.
-        if (
-            message.type in ("error", "warning")
-            and "the server responded with a status of 4" not in message.text
-        ):
+        if message.type in ("error", "warning") and "the server responded with a status of 4" not in message.text:
             self.complaints.append(message.text)
 
     def _asked(self, request: Any) -> None:

@@ -59,9 +59,7 @@ def test_it_shows_every_page_to_everybody(
     for name, path in pages(scene).items():
         bea.go(path)
         bea.page.screenshot(path=shots / f"{name}-{look}.png", full_page=True)
-        wide = bea.page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        wide = bea.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         found = bea.violations() + ([f"{wide} px too wide"] if wide > 0 else [])
         if found:
             wrong[name] = found

@@ -1,0 +1,437 @@
+"""Governance in the admin, and contracts, whose verbs ask policy and people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.html import format_html
+
+from auditlog.admin_verbs import (
+    REASON,
+    REASON_IF_ANY,
+    AskedVerb,
+    Evidence,
+    Field,
+    Pressed,
+    VerbAdmin,
+    as_json,
+)
+from auditlog.read_only import ReadOnlyAdmin
+from verification import contracts
+from verification.models import Contract, Revision, State
+
+from . import agents, approvals, holds, proposals
+from .models import Agent, AgentKey, ApprovalRequest, Assessment, Decision, Delivery, Hold, Policy, Webhook
+
+PENDING = ApprovalRequest.State.PENDING
+OPEN = approvals.OPEN
+
+
+# --- approvals -------------------------------------------------------------------------------------------------
+
+
+def _decides(verdict: str) -> Any:
+    def call(pressed: Pressed) -> object:
+        return approvals.decide(
+            request_id=pressed.row.pk,
+            by=pressed.by,
+            user=pressed.user,
+            verdict=verdict,
+            digest=pressed.form.get("digest", ""),
+            reason=pressed.reason,
+            now=timezone.now(),
+        )
+
+    return call
+
+
+def _withdraws(pressed: Pressed) -> object:
+    return approvals.withdraw(
+        request_id=pressed.row.pk, by=pressed.by, user=pressed.user, reason=pressed.reason, now=timezone.now()
+    )
+
+
+def _forbidden(row: ApprovalRequest, user: Any) -> str:
+    refusal = approvals.refusal(row, user)
+    return refusal.detail if refusal is not None else ""
+
+
+def _is_pending(row: ApprovalRequest) -> bool:
+    return row.state == PENDING
+
+
+@admin.register(ApprovalRequest)
+class ApprovalRequestAdmin(VerbAdmin):
+    """What people are asked, and the buttons with which they answer."""
+
+    reads = "approvals.read"
+    list_display = ("contract", "tier", "state", "risk_score", "requester_label", "created_at", "expires_at")
+    list_filter = ("state", "tier", "contract__action_type")
+    search_fields = ("=id", "=contract__id", "contract__target", "requester_label", "digest")
+    list_select_related = ("contract",)
+    ordering = ("-created_at", "-id")
+    fields = (
+        *("contract", "state", "tier", "requester_label", "created_at", "expires_at", "valid_until"),
+        *("preview_", "parameters_", "expected_effect_", "preconditions_", "requirements_", "risk_"),
+        *("policy", "digest", "closed_at", "closing_reason"),
+    )
+    readonly_fields = fields
+    asked = (
+        AskedVerb(
+            "approve",
+            "Approve",
+            "approvals.decide",
+            _decides("approve"),
+            shows=_is_pending,
+            forbids=_forbidden,
+            fields=(REASON_IF_ANY,),
+            words="What you see here is what runs, once. Your approval counts for this digest and no other.",
+        ),
+        AskedVerb(
+            "reject",
+            "Reject",
+            "approvals.decide",
+            _decides("reject"),
+            shows=_is_pending,
+            forbids=_forbidden,
+            fields=(REASON,),
+            stops=True,
+        ),
+        AskedVerb(
+            "request-changes",
+            "Request changes",
+            "approvals.decide",
+            _decides("request_changes"),
+            shows=_is_pending,
+            forbids=_forbidden,
+            fields=(REASON,),
+        ),
+        AskedVerb(
+            "withdraw",
+            "Withdraw my decision",
+            "approvals.withdraw",
+            _withdraws,
+            shows=lambda row: row.state in OPEN,
+            fields=(REASON_IF_ANY,),
+            words="As long as execution has not begun, the request is pending again.",
+        ),
+    )
+
+    def evidence(self, row: ApprovalRequest) -> list[Evidence]:
+        """Everything a decision is made on, complete."""
+        revision = row.revision
+        return [
+            Evidence("Action", "text", f"{row.contract}, asked by {row.requester_label}, {row.tier}"),
+            Evidence("What it would do", "preview", row.preview),
+            Evidence("Parameters, complete", "json", revision.parameters),
+            Evidence("What must be true afterwards", "json", revision.expected_effect),
+            Evidence("Preconditions", "json", revision.preconditions),
+            Evidence("Requirements", "json", row.requirements),
+            Evidence("Risk", "json", row.risk),
+        ]
+
+    @admin.display(description="What it would do")
+    def preview_(self, row: ApprovalRequest) -> str:
+        """The preview, line by line."""
+        # The template escapes; this only says that it did.
+        return format_html("{}", render_to_string("admin/preview.html", {"shown": row.preview}))
+
+    parameters_ = as_json("parameters", "Parameters, complete", of=lambda row: row.revision)
+    expected_effect_ = as_json("expected_effect", of=lambda row: row.revision)
+    preconditions_ = as_json("preconditions", of=lambda row: row.revision)
+    requirements_ = as_json("requirements")
+    risk_ = as_json("risk")
+
+
+@admin.register(Decision)
+class DecisionAdmin(ReadOnlyAdmin):
+    """What people said."""
+
+    reads = "approvals.read"
+    list_display = ("request", "person_label", "verdict", "created_at", "withdrawn_at")
+    list_filter = ("verdict",)
+    search_fields = ("person_label", "=request__id", "digest")
+    list_select_related = ("request",)
+
+
+@admin.register(Assessment)
+class AssessmentAdmin(ReadOnlyAdmin):
+    """What the policy said about each revision."""
+
+    reads = "approvals.read"
+    list_display = ("contract", "effect", "tier", "risk_score", "policy", "created_at")
+    list_filter = ("effect",)
+    list_select_related = ("contract", "policy")
+    fields = (
+        *("contract", "effect", "tier", "reason", "instead", "rules_", "requirements_", "risk_"),
+        *("policy", "digest", "created_at", "expires_at"),
+    )
+    readonly_fields = fields
+    rules_ = as_json("rules")
+    requirements_ = as_json("requirements")
+    risk_ = as_json("risk")
+
+
+# --- contracts -------------------------------------------------------------------------------------------------
+
+
+def _cancels(pressed: Pressed) -> object:
+    return proposals.cancel(
+        contract_id=pressed.row.pk,
+        by=pressed.by,
+        user=pressed.user,
+        reason=pressed.reason,
+        now=timezone.now(),
+    )
+
+
+def _resolves(pressed: Pressed) -> object:
+    return contracts.resolve(
+        contract_id=pressed.row.pk,
+        verdict=pressed.form.get("verdict", ""),
+        reason=pressed.reason,
+        by=pressed.by,
+        now=timezone.now(),
+    )
+
+
+def _retries(pressed: Pressed) -> object:
+    return contracts.retry(contract_id=pressed.row.pk, by=pressed.by, now=timezone.now())
+
+
+@admin.register(Contract)
+class ContractAdmin(VerbAdmin):
+    """Contracts. They stand here because cancelling one withdraws its question to people too."""
+
+    reads = "contracts.read"
+    list_display = ("action_type", "target", "state", "tier", "requested_by_label", "confidence", "created_at")
+    list_filter = ("state", "tier", "action_type")
+    search_fields = ("=id", "target", "=mission_id", "correlation_id", "requested_by_label")
+    ordering = ("-created_at", "-id")
+    fields = (
+        *("action_type", "executor_version", "target", "state", "tier", "confidence", "requested_by_label"),
+        *("parameters_", "expected_effect_", "preconditions_", "justification", "mission_id", "incident_id"),
+        *("playbook", "error_pattern", "correlation_id", "authorized_digest", "authorized_at", "valid_until"),
+        *("max_attempts", "dead_lettered_at", "created_at", "settled_at"),
+    )
+    readonly_fields = fields
+    asked = (
+        AskedVerb(
+            "cancel",
+            "Cancel",
+            "contracts.cancel",
+            _cancels,
+            shows=lambda row: State.CANCELLED in contracts.MOVES[row.state],
+            fields=(REASON,),
+            stops=True,
+        ),
+        AskedVerb(
+            "resolve",
+            "Settle by hand",
+            "contracts.resolve",
+            _resolves,
+            shows=lambda row: row.state in contracts.RESOLVABLE,
+            fields=(
+                Field(
+                    "verdict",
+                    "What is true",
+                    choices=(
+                        ("verified", "It is as promised"),
+                        ("rolled_back", "It was taken back by hand"),
+                        ("failed", "It failed"),
+                    ),
+                ),
+                REASON,
+            ),
+            words="The target becomes free. Look at it before you say what is true.",
+        ),
+        AskedVerb(
+            "retry",
+            "Try once more",
+            "contracts.retry",
+            _retries,
+            shows=lambda row: row.dead_lettered_at is not None and row.state == State.FAILED,
+            words="One more attempt, under the same authorization.",
+        ),
+    )
+
+    def evidence(self, row: Contract) -> list[Evidence]:
+        """What the contract does, complete."""
+        revision = row.revision
+        return [
+            Evidence("Contract", "text", f"{row}: {row.state}, asked by {row.requested_by_label}"),
+            Evidence("Parameters, complete", "json", revision.parameters),
+            Evidence("What must be true afterwards", "json", revision.expected_effect),
+            *[
+                Evidence(f"Attempt {attempt.attempt}, observed", "json", attempt.observed)
+                for attempt in row.executions.all()
+            ],
+        ]
+
+    parameters_ = as_json("parameters", "Parameters, complete", of=lambda row: row.revision)
+    expected_effect_ = as_json("expected_effect", of=lambda row: row.revision)
+    preconditions_ = as_json("preconditions", of=lambda row: row.revision)
+
+
+@admin.register(Revision)
+class RevisionAdmin(ReadOnlyAdmin):
+    """The wordings of contracts."""
+
+    reads = "contracts.read"
+    list_display = ("contract", "number", "origin", "made_by_label", "created_at")
+    list_select_related = ("contract",)
+    search_fields = ("=contract__id",)
+    ordering = ("-created_at",)
+    fields = (
+        *("contract", "number", "origin", "parameters_", "expected_effect_", "preconditions_"),
+        *("not_before", "made_by_label", "created_at"),
+    )
+    readonly_fields = fields
+    parameters_ = as_json("parameters")
+    expected_effect_ = as_json("expected_effect")
+    preconditions_ = as_json("preconditions")
+
+
+# --- holds, agents, policies, webhooks -------------------------------------------------------------------------
+
+
+def _engages(pressed: Pressed) -> object:
+    return holds.engage(
+        scope=pressed.form.get("scope", ""),
+        pattern=pressed.form.get("pattern", "").strip(),
+        reason=pressed.reason,
+        by=pressed.by,
+        user=pressed.user,
+        now=timezone.now(),
+    )
+
+
+def _asks_for_release(pressed: Pressed) -> object:
+    return holds.release(
+        hold_id=pressed.row.pk, reason=pressed.reason, by=pressed.by, user=pressed.user, now=timezone.now()
+    )
+
+
+@admin.register(Hold)
+class HoldAdmin(VerbAdmin):
+    """The switch."""
+
+    reads = "holds.read"
+    list_display = ("scope", "pattern", "reason", "engaged_by_label", "engaged_at", "released_at")
+    list_filter = ("scope", "source", ("released_at", admin.EmptyFieldListFilter))
+    asked = (
+        AskedVerb(
+            "release",
+            "Ask for release",
+            "holds.release",
+            _asks_for_release,
+            shows=lambda row: row.released_at is None,
+            fields=(REASON,),
+            words="This proposes a tier_3 action, on which people decide.",
+        ),
+    )
+    asked_of_list = (
+        AskedVerb(
+            "engage",
+            "Engage a hold",
+            "holds.engage",
+            _engages,
+            fields=(
+                Field("scope", "Stop", choices=tuple((str(value), str(label)) for value, label in Hold.Scope.choices)),
+                Field("pattern", "Which", required=False, hint="Empty for everything, else a name or a pattern."),
+                REASON,
+            ),
+            words="Nothing in its scope starts from now on. Rollbacks in flight go on.",
+            stops=True,
+        ),
+    )
+
+    def evidence(self, row: Hold) -> list[Evidence]:
+        """What is held, and why."""
+        return [
+            Evidence("Hold", "text", str(row)),
+            Evidence("Reason", "text", f"{row.reason} ({row.engaged_by_label}, {row.engaged_at:%Y-%m-%d %H:%M} UTC)"),
+        ]
+
+
+def _revokes(pressed: Pressed) -> object:
+    return agents.revoke(agent_id=pressed.row.pk, by=pressed.by, reason=pressed.reason, now=timezone.now())
+
+
+@admin.register(Agent)
+class AgentAdmin(VerbAdmin):
+    """Programs that propose."""
+
+    reads = "agents.read"
+    list_display = ("name", "state", "owner", "open_request_limit", "created_at")
+    list_filter = ("state",)
+    list_select_related = ("owner",)
+    search_fields = ("name",)
+    asked = (
+        AskedVerb(
+            "revoke",
+            "Revoke",
+            "agents.manage",
+            _revokes,
+            shows=lambda row: row.state != Agent.State.REVOKED,
+            fields=(REASON_IF_ANY,),
+            words="None of its keys opens anything afterwards. This cannot be undone.",
+            stops=True,
+        ),
+    )
+
+    def evidence(self, row: Agent) -> list[Evidence]:
+        """Who it is and who answers for it."""
+        return [
+            Evidence("Agent", "text", f"{row.name}, {row.state}, owned by {row.owner}"),
+            Evidence("May propose", "json", row.allowed_action_types or ["everything"]),
+        ]
+
+
+@admin.register(AgentKey)
+class AgentKeyAdmin(ReadOnlyAdmin):
+    """What is known of keys; the keys themselves were shown once."""
+
+    reads = "agents.read"
+    list_display = ("token_key", "agent", "created_at", "expires_at", "last_used_at", "revoked_at")
+    list_select_related = ("agent",)
+    fields = (*("token_key", "agent", "created_by_label", "created_at", "expires_at", "last_used_at", "revoked_at"),)
+    readonly_fields = fields
+
+
+@admin.register(Policy)
+class PolicyAdmin(ReadOnlyAdmin):
+    """Versions of the policy; another one comes into force by a `policy.change` contract."""
+
+    reads = "policies.read"
+    list_display = ("version", "is_active", "note", "created_by_label", "created_at")
+    fields = (
+        *("version", "is_active", "note", "rules_", "tiers_", "unmatched", "digest", "created_by_label", "created_at"),
+    )
+    readonly_fields = fields
+    rules_ = as_json("rules")
+    tiers_ = as_json("tiers")
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ReadOnlyAdmin):
+    """Receivers of facts; their secrets are not shown."""
+
+    reads = "webhooks.read"
+    list_display = ("url", "is_active", "created_by_label", "created_at")
+    fields = ("url", "facts_", "is_active", "created_by_label", "created_at")
+    readonly_fields = fields
+    facts_ = as_json("facts")
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    """What was delivered, and what could not be."""
+
+    reads = "webhooks.read"
+    list_display = ("fact", "webhook", "state", "attempts", "last_status", "created_at", "delivered_at")
+    list_filter = ("state", "fact")
+    list_select_related = ("webhook",)
