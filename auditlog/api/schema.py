@@ -120,7 +120,7 @@ def _refuse(operation: dict[str, Any], *, path: str, method: str) -> None:
     if operation.get("security") != [] and operation.get("security") != [{}]:
         statuses |= {401, 403}
     if "{" in path:
-        statuses |= {404}
+        statuses |= {404, 409}
     if method in _WITH_BODY:
         statuses |= {403, 409, 412, 413, 415, 422}
     for status in sorted(statuses):
