@@ -114,12 +114,18 @@ class VerbAdmin(ReadOnlyAdmin):
         ]
         return [*own, *super().get_urls()]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
+    def render_change_form(  # noqa: PLR0917 - Django's own
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
     ) -> HttpResponse:
         """Add the buttons of this row, and why some are not to be pressed by this person."""
         context["buttons"] = self._buttons(request, self.asked, obj) if obj is not None else []
-        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Add the buttons of the list."""

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Check an export bundle of a Grace log: standard library only, no network, no Grace.
+
+    python3 verify.py [--vkey FILE] [--root SIZE:HEX ...] [--all-signatures] [DIRECTORY]
+
+What it proves: the lines of entries.jsonl are the entries of the log whose key is given, all of them or (when the
+bundle says that it is a subset) each at its place. Whose key that is, it cannot know: compare vkey.txt with a copy you
+were given by another way, or pass that copy with --vkey. A root you noted earlier, passed with --root, proves that
+the log has not been rewritten since. Exits with 0 when everything holds, 1 when something does not.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+P = 2**255 - 19
+Q = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+SQRT_M1 = pow(2, (P - 1) // 4, P)
+Point = tuple[int, int, int, int]
+
+
+class Wrong(Exception):
+    """Something does not hold."""
+
+
+def point_add(a: Point, b: Point) -> Point:
+    e, f = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    g, h = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
+    x, y, z, t = f - e, h - g, h + g, f + e
+    return (x * y % P, t * z % P, y * z % P, x * t % P)
+
+
+def point_multiply(scalar: int, point: Point) -> Point:
+    total = (0, 1, 1, 0)
+    while scalar:
+        if scalar & 1:
+            total = point_add(total, point)
+        point, scalar = point_add(point, point), scalar >> 1
+    return total
+
+
+def decompress(raw: bytes) -> Point:
+    y = int.from_bytes(raw, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P:
+        x = x * SQRT_M1 % P
+    if y >= P or (x * x - x2) % P or (x == 0 and sign):
+        raise Wrong("not a point of the curve")
+    x = P - x if x & 1 != sign else x
+    return (x, y, 1, x * y % P)
+
+
+BASE = decompress(bytes.fromhex("58" + "66" * 31))
+
+
+def signature_holds(public: bytes, signature: bytes, message: bytes) -> bool:
+    scalar = int.from_bytes(signature[32:], "little")
+    if len(signature) != 64 or scalar >= Q:
+        return False
+    challenge = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % Q
+    left = point_multiply(scalar, BASE)
+    right = point_add(decompress(signature[:32]), point_multiply(challenge, decompress(public)))
+    return not ((left[0] * right[2] - right[0] * left[2]) % P or (left[1] * right[2] - right[1] * left[2]) % P)
+
+
+def open_note(note: str, vkey: str, check: bool = True) -> tuple[int, bytes]:
+    """The size and root in a signed checkpoint."""
+    name, key_hash, key = vkey.strip().split("+", 2)
+    public = base64.b64decode(key)[1:]
+    if hashlib.sha256(name.encode() + b"\n\x01" + public).hexdigest()[:8] != key_hash:
+        raise Wrong("the key does not have its own hash")
+    text, _, signatures = note.rpartition("\n\n")
+    mine = [base64.b64decode(line.split(" ")[2]) for line in signatures.splitlines() if line.split(" ")[1] == name]
+    mine = [raw[4:] for raw in mine if raw[:4].hex() == key_hash]
+    if not mine or (check and not all(signature_holds(public, raw, text.encode() + b"\n") for raw in mine)):
+        raise Wrong("a checkpoint carries no good signature of the key")
+    origin, size, root = text.split("\n")[:3]
+    if origin != name:
+        raise Wrong(f"a checkpoint of {origin}, not of {name}")
+    return int(size), base64.b64decode(root)
+
+
+def root_of(frontier: list[bytes]) -> bytes:
+    value = frontier[-1]
+    for left in reversed(frontier[:-1]):
+        value = hashlib.sha256(b"\x01" + left + value).digest()
+    return value
+
+
+def prove(leaf: bytes, index: int, size: int, path: list[bytes], root: bytes) -> None:
+    """Inclusion, RFC 9162 2.1.3.2."""
+    position, last, value = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            raise Wrong(f"the proof of entry {index} is too long")
+        left = position & 1 or position == last
+        value = hashlib.sha256(b"\x01" + (sibling + value if left else value + sibling)).digest()
+        while left and not position & 1 and position:
+            position, last = position >> 1, last >> 1
+        position, last = position >> 1, last >> 1
+    if index >= size or last or value != root:
+        raise Wrong(f"entry {index} is not proved")
+
+
+def whole(directory: Path, end: int, seen: dict[int, bytes]) -> int:
+    """Recompute the tree of all entries up to `end`, comparing every root somebody has seen on the way."""
+    sha256, size = hashlib.sha256, 0
+    frontier: list[bytes] = []
+    with (directory / "entries.jsonl").open("rb") as lines:
+        for line in lines:
+            value, bits = sha256(b"\x00" + line[:-1]).digest(), size
+            while bits & 1:
+                value = sha256(b"\x01" + frontier.pop() + value).digest()
+                bits >>= 1
+            frontier.append(value)
+            size += 1
+            if size in seen and seen.pop(size) != root_of(frontier):
+                raise Wrong(f"the first {size} entries do not have the root that was seen")
+    if size != end or seen:
+        raise Wrong(f"{size} entries are here; {end} were signed, and roots of {sorted(seen)} were seen")
+    return size
+
+
+def subset(directory: Path, size: int, root: bytes) -> int:
+    """Prove each entry at its place."""
+    count, previous = 0, -1
+    with (directory / "entries.jsonl").open("rb") as lines, (directory / "proofs.jsonl").open() as proofs:
+        for line, text in zip(lines, proofs, strict=True):
+            proof = json.loads(text)
+            if proof["index"] <= previous:
+                raise Wrong("the entries are not in order")
+            previous = proof["index"]
+            path = [base64.b64decode(each) for each in proof["hashes"]]
+            prove(hashlib.sha256(b"\x00" + line[:-1]).digest(), previous, size, path, root)
+            count += 1
+    return count
+
+
+def disclosures(directory: Path) -> int:
+    """Personal values are what the entries have committed to."""
+    count = 0
+    with (directory / "entries.jsonl").open("rb") as lines, (directory / "disclosures.jsonl").open() as values:
+        at, line = -1, b""
+        for count, text in enumerate(values, 1):  # noqa: B007 - the count is the answer
+            value = json.loads(text)
+            while at < value["line"]:
+                at, line = at + 1, next(lines)
+            digest = hashlib.sha256(bytes.fromhex(value["salt"]) + value["value"].encode()).hexdigest()
+            if {"pointer": value["pointer"], "sha256": digest} not in json.loads(line)["commitments"]:
+                raise Wrong(f"{value['pointer']} of line {at} is not what was committed to")
+    return count
+
+
+def check(directory: Path, vkey: str, known: dict[int, bytes], all_signatures: bool) -> str:
+    """Everything; a sentence about what holds."""
+    manifest = json.loads((directory / "manifest.json").read_text())
+    for name, digest in manifest["files"].items():
+        with (directory / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise Wrong(f"{name} is not the file the manifest speaks of")
+    notes = [json.loads(line) for line in (directory / "checkpoints.jsonl").read_text().splitlines()]
+    size, root = open_note(notes[-1], vkey)
+    if manifest["subset"]:
+        held = f"a SUBSET: {subset(directory, size, root)} entries proved in a log of {size}"
+    else:
+        seen = dict(known)
+        for note in notes:
+            at, seen_root = open_note(note, vkey, check=all_signatures)
+            if seen.setdefault(at, seen_root) != seen_root:
+                raise Wrong(f"two roots of size {at} were seen")
+        held = f"all {whole(directory, size, seen)} entries of the log, and {len(notes)} checkpoints"
+    return f"{held}; {disclosures(directory)} personal values; root {root.hex()} at {size}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", nargs="?", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--vkey", type=Path, help="the log's key, from a source you trust")
+    parser.add_argument("--root", action="append", default=[], metavar="SIZE:HEX", help="a root you noted earlier")
+    parser.add_argument("--all-signatures", action="store_true", help="check every signature, not only the last")
+    given = parser.parse_args()
+    known = {int(size): bytes.fromhex(root) for size, _, root in (each.partition(":") for each in given.root)}
+    vkey = (given.vkey or given.directory / "vkey.txt").read_text()
+    try:
+        print("holds:", check(given.directory, vkey, known, given.all_signatures))  # noqa: T201
+    except (Wrong, ValueError, KeyError, IndexError, OSError, StopIteration) as wrong:
+        sys.exit(f"DOES NOT HOLD: {wrong or type(wrong).__name__}")
+    if given.vkey is None:
+        print("The key came with the bundle: compare it with a copy you were given by another way:", vkey.strip())  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Bundles that prove themselves: the entries' exact bytes, what was signed, and a program that checks both."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import file_digest
+from pathlib import Path
+from typing import IO, Any
+
+from django.db.models import QuerySet
+
+from . import canonical, log, merkle, sequencer, signer, tree
+from .actors import Actor
+from .facts import AuditlogFact
+from .models import Checkpoint, Disclosure, Leaf, Payload
+from .refusals import Refused
+from .subjects import Subject
+
+FORMAT = "grace-log-bundle/1"
+CHUNK = 1000
+
+Progress = Callable[[int, int], None]
+
+
+class NotEmpty(Refused):
+    """The directory holds something already."""
+
+    code = "export_directory_not_empty"
+    kind = Refused.Kind.CONFLICT
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written where."""
+
+    directory: Path
+    size: int
+    entries: int
+    subset: bool
+
+
+def export(
+    *,
+    directory: Path,
+    by: Actor,
+    now: datetime,
+    wanted: Mapping[str, Any] | None = None,
+    disclose: bool = True,
+    progress: Progress | None = None,
+) -> Export:
+    """Sign, and write a bundle of the log as it was signed into an empty directory.
+
+    With `wanted` (conditions on leaves), only those entries, each with its proof; the bundle says that it is a
+    subset. Raises NotEmpty, signer.SigningRefused.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise NotEmpty(f"{directory} is not empty.")
+    checkpoint = _signed(now)
+    leaves = Leaf.objects.filter(index__lt=checkpoint.size, **(wanted or {}))
+    writer = _Writer(directory, checkpoint, subset=bool(wanted), disclose=disclose)
+    count = writer.write(leaves, progress)
+    writer.finish(wanted or {}, count, now)
+    with log.recording():
+        log.append(
+            AuditlogFact.EXPORTED,
+            actor=by,
+            subject=Subject("log", signer.key().name),
+            data={"size": checkpoint.size, "entries": count, "subset": bool(wanted)},
+            now=now,
+        )
+    return Export(directory, checkpoint.size, count, bool(wanted))
+
+
+def _signed(now: datetime) -> Checkpoint:
+    """A checkpoint of everything up to now."""
+    sequencer.run(now)
+    last = signer.latest()
+    return last if last is not None and last.size == tree.head().size else signer.sign(now)
+
+
+class _Writer:
+    """Writes a bundle, holding one chunk of it at a time."""
+
+    def __init__(self, directory: Path, checkpoint: Checkpoint, *, subset: bool, disclose: bool) -> None:
+        self.directory = directory
+        self.checkpoint = checkpoint
+        self.subset = subset
+        self.disclose = disclose
+        self._nodes = tree.Nodes()
+
+    def write(self, leaves: QuerySet[Leaf], progress: Progress | None) -> int:
+        """Entries, proofs, disclosures and payloads; how many entries."""
+        total = leaves.count() if progress else 0
+        count = 0
+        with (
+            (self.directory / "entries.jsonl").open("wb") as entries,
+            (self.directory / "proofs.jsonl").open("w") as proven,
+            (self.directory / "disclosures.jsonl").open("w") as disclosed,
+        ):
+            for chunk in _chunks(leaves):
+                self._entries(chunk, entries, proven)
+                if self.disclose:
+                    self._disclosures(chunk, count, disclosed)
+                count += len(chunk)
+                if progress:
+                    progress(count, total)
+        if not self.subset:
+            (self.directory / "proofs.jsonl").unlink()
+        return count
+
+    def _entries(self, chunk: list[Leaf], entries: IO[bytes], proven: IO[str]) -> None:
+        for leaf in chunk:
+            raw = bytes(leaf.entry.bytes)
+            entries.write(raw + b"\n")
+            if self.disclose:
+                self._payload(raw)
+            if self.subset:
+                hashes = merkle.inclusion_proof(leaf.index, self.checkpoint.size, self._nodes)
+                line = {"index": leaf.index, "hashes": [base64.b64encode(each).decode() for each in hashes]}
+                proven.write(json.dumps(line) + "\n")
+        # A long export would otherwise remember every tile of the log.
+        self._nodes = tree.Nodes()
+
+    def _disclosures(self, chunk: list[Leaf], first: int, disclosed: IO[str]) -> None:
+        line_of = {leaf.entry_id: first + offset for offset, leaf in enumerate(chunk)}
+        rows = list(Disclosure.objects.filter(entry_id__in=line_of))
+        for row in sorted(rows, key=lambda row: (line_of[row.entry_id], row.pointer)):
+            line = {
+                "line": line_of[row.entry_id],
+                "pointer": row.pointer,
+                "value": row.value,
+                "salt": bytes(row.salt).hex(),
+            }
+            disclosed.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _payload(self, raw: bytes) -> None:
+        data = json.loads(raw)["data"] if b'"data":{"bytes":' in raw else {}
+        payload = (
+            Payload.objects.filter(pk=data.get("sha256", "")).first() if set(data) == {"sha256", "bytes"} else None
+        )
+        if payload is not None:
+            (self.directory / "payloads").mkdir(exist_ok=True)
+            (self.directory / "payloads" / f"{payload.pk}.json").write_bytes(bytes(payload.bytes))
+
+    def finish(self, wanted: Mapping[str, Any], count: int, now: datetime) -> None:
+        """Checkpoints, key, policy, the program, and the manifest over all of them."""
+        vkey = signer.key().verifier.vkey
+        with (self.directory / "checkpoints.jsonl").open("w") as file:
+            for note in self._notes():
+                file.write(json.dumps(note, ensure_ascii=False) + "\n")
+        self._text("vkey.txt", f"{vkey}\n")
+        # https://c2sp.org/tlog-policy
+        self._text("policy.txt", f"log {vkey}\nquorum none\n")
+        self._text("verify.py", (Path(__file__).parent / "bundle" / "verify.py").read_text())
+        manifest = {
+            "format": FORMAT,
+            "origin": signer.key().name,
+            "size": self.checkpoint.size,
+            "root": bytes(self.checkpoint.root).hex(),
+            "entries": count,
+            "subset": self.subset,
+            "wanted": {name: str(value) for name, value in wanted.items()},
+            "exported_at": canonical.stamp(now),
+            "files": {str(path.relative_to(self.directory)): _digest(path) for path in self._files()},
+        }
+        self._text("manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+    def _notes(self) -> Iterator[str]:
+        """What was signed, oldest first and ours last; a subset needs only the last."""
+        if not self.subset:
+            older = Checkpoint.objects.filter(pk__lt=self.checkpoint.pk, size__lt=self.checkpoint.size).order_by("pk")
+            yield from older.values_list("note", flat=True).iterator()
+        yield self.checkpoint.note
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.directory.rglob("*") if path.is_file())
+
+    def _text(self, name: str, text: str) -> None:
+        (self.directory / name).write_text(text)
+
+
+def _chunks(leaves: QuerySet[Leaf]) -> Iterator[list[Leaf]]:
+    last = -1
+    ordered = leaves.select_related("entry").order_by("index")
+    while chunk := list(ordered.filter(index__gt=last)[:CHUNK]):
+        yield chunk
+        last = chunk[-1].index
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
