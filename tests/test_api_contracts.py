@@ -354,6 +354,13 @@ def test_only_what_needs_a_person_can_be_resolved(ada: Api, users: People) -> No
     assert pointers(document) == {"/verdict", "/reason"}
 
 
+def test_a_body_where_none_is_expected_is_refused(users: People, ada: Api) -> None:
+    contract_id = propose(ada).json()["data"]["id"]
+    document = refused(ada.post(f"{CONTRACTS}/{contract_id}/retry", {"force": True}), 400, "invalid_input")
+    assert pointers(document) == {"/force"}
+    refused(ada.post(f"{CONTRACTS}/{contract_id}/retry", {}), 409, "contract_not_now")
+
+
 def test_reads_are_limited_for_each_caller(ada: Api, users: People, monkeypatch: pytest.MonkeyPatch) -> None:
     from grace_site.throttles import ReadRateThrottle
 

@@ -235,6 +235,8 @@ class Endpoint(APIView):
     def _body(self, request: Request) -> dict[str, Any]:
         shape = self.operation.body
         if shape is None:
+            if request.method not in permissions.SAFE_METHODS and request.data:
+                Strict(data=request.data).is_valid(raise_exception=True)
             return {}
         if self.operation.raw_body:
             if not isinstance(request.data, Mapping):

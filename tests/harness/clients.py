@@ -22,10 +22,10 @@ class Api:
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """The response, whatever it is. Header names are written with `_` for `-`."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        more: dict[str, Any] = {"headers": {**self.headers, **sent}}
-        if body is not None:
-            more |= {"data": json.dumps(body), "content_type": "application/json"}
-        return self.client.generic(method, path, **_as_generic(more))
+        data = b"" if body is None else json.dumps(body).encode()
+        return self.client.generic(
+            method, path, data, content_type="application/json", headers={**self.headers, **sent}
+        )
 
     def get(self, path: str, **headers: str) -> Any:
         """The response to GET."""
@@ -44,10 +44,6 @@ class Api:
         response = self.get(path)
         assert response.status_code == 200, response.content
         return response.json()["data"]
-
-
-def _as_generic(more: dict[str, Any]) -> dict[str, Any]:
-    return {"data": b"", **more}
 
 
 def agent_of(owner: User, now: Any, *, name: str = "deployer", allowed: tuple[str, ...] = ()) -> tuple[Any, str]:
