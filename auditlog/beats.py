@@ -8,5 +8,8 @@ BEATS: dict[str, tuple[str, float | str, str]] = {
     "auditlog-sign": ("auditlog.tasks.sign_checkpoint", 10.0, "log"),
     "auditlog-verify": ("auditlog.tasks.verify_log_beat", "INTEGRITY_INTERVAL_MINUTES", "log"),
     "auditlog-deliver": ("auditlog.tasks.deliver_all", 5.0, "default"),
+    "auditlog-heartbeat-default": ("auditlog.tasks.heartbeat", 3600.0, "default"),
+    "auditlog-heartbeat-executions": ("auditlog.tasks.heartbeat", 3600.0, "executions"),
+    "auditlog-heartbeat-log": ("auditlog.tasks.heartbeat", 3600.0, "log"),
     "auditlog-sweep-jobs": ("auditlog.tasks.sweep_jobs", 10.0, "default"),
 }

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Exists, Min, OuterRef, QuerySet
 
-from . import anchors, canonical, findings, log, merkle, notes, sequencer, signer, tree, triggers
+from . import anchors, canonical, findings, heartbeats, log, merkle, notes, sequencer, signer, tree, triggers
 from .actors import SYSTEM
 from .facts import AuditlogFact
 from .findings import Found
@@ -74,7 +74,7 @@ def check_incrementally(now: datetime) -> IntegrityRun:
     report.slice_number = number % SLICES
     began = monotonic()
     report.found += _slice(report.slice_number, report.from_index)
-    report.found += _late(now)
+    report.found += _late(now) + _silent(now)
     report.duration_ms += int((monotonic() - began) * 1000)
     return _keep(report, now)
 
@@ -207,6 +207,13 @@ def _stalled(now: datetime) -> list[Found]:
     if oldest is None or now - oldest <= limit:
         return []
     return [Found("sequencer_stalled", "sequencer", f"An entry waits for its place since {oldest.isoformat()}.")]
+
+
+def _silent(now: datetime) -> list[Found]:
+    return [
+        Found("subsystem_silent", name, f"{name} has given no sign of life for hours, while the house was running.")
+        for name in heartbeats.silent(now)
+    ]
 
 
 def _late(now: datetime) -> list[Found]:

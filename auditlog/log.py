@@ -185,9 +185,9 @@ def _personal_members(
 ) -> Iterator[tuple[str, str]]:
     """Pointers of personal values, each with whom it belongs to."""
     owner = f"{subject.kind}:{subject.id}"
-    if actor.kind == "person":
+    if actor.kind == "person" and actor.label:
         yield "/actor/label", f"person:{actor.id}"
-    if subject.kind == "person":
+    if subject.kind == "person" and subject.label:
         yield "/subject/label", owner
     for name in sorted(facts.personal(fact)):
         if data.get(name) is not None:

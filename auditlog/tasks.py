@@ -1,9 +1,11 @@
 """Celery's door: each task makes one call. Tasks take ids by keyword and tolerate keywords they do not know."""
 
+from typing import Any
+
 from celery import shared_task
 from django.utils import timezone
 
-from . import integrity, jobs, mesh, publishing, sequencer, signer
+from . import heartbeats, integrity, jobs, mesh, publishing, sequencer, signer
 
 
 @shared_task(name="auditlog.tasks.run_job")
@@ -41,6 +43,13 @@ def deliver_all(**_: object) -> None:
 def deliver_mesh(*, subscriber: str, **_: object) -> None:
     """Deliver what is waiting for one subscriber."""
     mesh.deliver(subscriber)
+
+
+@shared_task(name="auditlog.tasks.heartbeat", bind=True)
+def heartbeat(self: Any, **_: object) -> None:
+    """Say that the workers of the queue this came through are alive."""
+    queue = (self.request.delivery_info or {}).get("routing_key") or "default"
+    heartbeats.beat(name=f"worker:{queue}", now=timezone.now())
 
 
 @shared_task(name="auditlog.tasks.verify_log_beat")
