@@ -31,6 +31,9 @@ _READ = frozenset(
             "summaries",
             "stream",
             "overview",
+            "grants",
+            "freezes",
+            "breakglass",
         ),
     )
 )
@@ -42,6 +45,10 @@ _OPERATE = _READ | {
     "contracts.rollback",
     "holds.engage",
     "holds.release",
+    "grants.ask",
+    "grants.revoke",
+    "freezes.create",
+    "freezes.change",
     "snapshots.create",
     "snapshots.restore",
     "benchmarks.run",
@@ -55,6 +62,8 @@ _REVIEW = _OPERATE | {
     "approvals.decide",
     "approvals.withdraw",
     "contracts.resolve",
+    "breakglass.use",
+    "breakglass.review",
     "snapshots.mark_golden",
     "benchmarks.mark_golden",
 }

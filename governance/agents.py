@@ -68,8 +68,8 @@ def create(
 ) -> tuple[Agent, str]:
     """Make an agent and its first key, which is answered once and never again.
 
-    Without a limit of open requests it is AGENT_OPEN_REQUESTS. Without allowed action types the agent may propose every type; the policy decides in any case. Raises
-    InvalidAgent and NameTaken.
+    Without a limit of open requests it is AGENT_OPEN_REQUESTS. Without allowed action types the agent may
+    propose every type; the policy decides in any case. Raises InvalidAgent and NameTaken.
     """
     _sensible(name, owner, allowed_action_types, key_days)
     with log.recording():

@@ -17,6 +17,9 @@ class GovernanceConfig(AppConfig):
 
         from . import gates as ours
         from . import logins
+        from .executors.freeze_end import FreezeEnd
+        from .executors.freeze_except import FreezeExcept
+        from .executors.grant_create import GrantCreate
         from .executors.hold_release import HoldRelease
         from .executors.policy_change import PolicyChange
 
@@ -24,6 +27,6 @@ class GovernanceConfig(AppConfig):
             import_module(f"governance.{module}")
         for gate in ours.GATES:
             gates.register(gate)
-        executors.register(HoldRelease())
-        executors.register(PolicyChange())
+        for executor in (HoldRelease, PolicyChange, GrantCreate, FreezeExcept, FreezeEnd):
+            executors.register(executor())
         logins.connect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,9 +63,10 @@ class Wording:
 
 @dataclass(frozen=True)
 class Examined:
-    """An action that can be proposed: its executor, what was seen, and what the policy says."""
+    """An action that can be proposed: its executor and call, what was seen, and what the policy says."""
 
     executor: Executor
+    call: Call
     look: Look
     evaluation: Evaluation
 
@@ -94,7 +96,7 @@ def examine(wording: Wording, *, user: User | None, now: datetime) -> Examined:
         playbook=wording.playbook,
         minimum_tier=wording.minimum_tier,
     )
-    return Examined(executor, look, evaluation)
+    return Examined(executor, call, look, evaluation)
 
 
 def _check(executor: Executor, call: Call, wording: Wording) -> None:
@@ -122,6 +124,21 @@ def _sentence(errors: list[FieldError]) -> str:
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """What stands in for the word of people: a standing `grant` or a use of `break_glass`, by the id of its row."""
+
+    kind: str
+    id: UUID
+
+    def as_dict(self) -> JsonDict:
+        """As it stands in the digest."""
+        return {"kind": self.kind, "id": str(self.id)}
+
+
+FindStandIn = Callable[[Contract, Examined], StandIn | None]
+
+
+@dataclass(frozen=True)
 class Answer:
     """What became of a revision that was put before the policy."""
 
@@ -138,14 +155,20 @@ def put(
     by: Actor,
     now: datetime,
     drift: JsonDict | None = None,
+    stand_in: FindStandIn | None = None,
 ) -> Answer:
-    """Write down what the policy says about a revision and act on it. Inside `recording()`, the contract locked."""
+    """Write down what the policy says about a revision and act on it. Inside `recording()`, the contract locked.
+
+    `stand_in` is asked when people would be: what it answers takes their place.
+    """
     ruling = examined.evaluation.ruling
-    assessment = _assessed(contract, revision, examined, now=now)
+    asks_people = ruling.effect in (policy.Effect.TIER_2, policy.Effect.TIER_3)
+    instead = stand_in(contract, examined) if stand_in is not None and asks_people else None
+    assessment = _assessed(contract, revision, examined, instead, now=now)
     if ruling.denied:
         contract = contracts.deny(contract_id=contract.pk, by=SYSTEM, reason=_denial(ruling), now=now)
         return Answer(contract, assessment, None)
-    if ruling.effect is policy.Effect.TIER_1:
+    if instead is not None or not asks_people:
         contract = contracts.authorize(
             contract_id=contract.pk,
             tier=ruling.tier,
@@ -173,18 +196,20 @@ def _waiting(contract: Contract, tier: str, *, reason: str, now: datetime) -> Co
     return contract
 
 
-def _assessed(contract: Contract, revision: Revision, examined: Examined, *, now: datetime) -> Assessment:
+def _assessed(
+    contract: Contract, revision: Revision, examined: Examined, instead: StandIn | None, *, now: datetime
+) -> Assessment:
     evaluation = examined.evaluation
     requirements = evaluation.requirements
     start = max(now, revision.not_before) if revision.not_before else now
-    by_itself = evaluation.ruling.effect is policy.Effect.TIER_1
+    by_itself = evaluation.ruling.effect is policy.Effect.TIER_1 or instead is not None
     assessment = Assessment(
         contract=contract,
         revision=revision,
         policy=evaluation.policy,
         effect=evaluation.effect,
         tier=evaluation.tier,
-        requirements=requirements.as_dict(),
+        requirements={**requirements.as_dict(), **({"stand_in": instead.as_dict()} if instead else {})},
         rules=[match.as_dict() for match in evaluation.ruling.matched],
         reason=evaluation.ruling.reason,
         instead=evaluation.ruling.instead,

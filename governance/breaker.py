@@ -21,7 +21,8 @@ WENT_WRONG = ("contract.violated", "contract.held")
 def count(*, contract_id: UUID, happened_at: datetime, now: datetime) -> Hold | None:
     """Engage a hold on the target when its contracts of this action type went wrong too often, and answer it.
 
-    The window ends with what happened last, however late it is heard of. What happened before the last such hold was released does not count again: people have looked at it.
+    The window ends with what happened last, however late it is heard of. What happened before the last such
+    hold was released does not count again: people have looked at it.
     """
     contract = Contract.objects.get(pk=contract_id)
     pattern = holding.exactly(contract.target)

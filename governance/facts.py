@@ -105,6 +105,39 @@ class PolicyChanged(TypedDict):
     note: str
 
 
+class GrantNoted(TypedDict):
+    """A standing grant was made, used or taken away."""
+
+    agent: str
+    action_type: str
+    target: str
+    uses: int
+    max_uses: int
+    expires_at: str
+    reason: str
+
+
+class GlassBroken(TypedDict):
+    """Somebody acted on their own word, or somebody else has looked at it; `text` is the reason or the finding."""
+
+    action_type: str
+    target: str
+    person_id: str
+    text: str
+
+
+class FreezeChanged(TypedDict):
+    """A calendar of freezes was made or ended, or an exception to it."""
+
+    name: str
+    change: str
+    rule: str
+    duration_seconds: int
+    minimum_tier: str
+    reason: str
+    excepted: NotRequired[str]
+
+
 class LoginTried(TypedDict):
     """Somebody logged in, or failed to. What was typed is not written down: it may be a password."""
 
@@ -159,6 +192,27 @@ class PolicyFact(Facts):
     """Who may do what has changed."""
 
     CHANGED = fact("policy.changed", PolicyChanged)
+
+
+class GrantFact(Facts):
+    """Standing grants."""
+
+    CREATED = fact("grant.created", GrantNoted)
+    USED = fact("grant.used", GrantNoted)
+    REVOKED = fact("grant.revoked", GrantNoted)
+
+
+class BreakGlassFact(Facts):
+    """One person's own word."""
+
+    USED = fact("breakglass.used", GlassBroken)
+    REVIEWED = fact("breakglass.reviewed", GlassBroken)
+
+
+class FreezeFact(Facts):
+    """Calendars."""
+
+    CHANGED = fact("freeze.changed", FreezeChanged)
 
 
 class AuthFact(Facts):

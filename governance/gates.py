@@ -6,6 +6,7 @@ Holds come first: while one is engaged nothing else about a contract is touched.
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 from auditlog.actors import SYSTEM
 from auditlog.refusals import Refused
@@ -14,11 +15,12 @@ from verification.executors.base import Reversibility
 from verification.gates import Closed, Dispatch, Gate, Then
 from verification.models import Contract, Execution, State
 
-from . import approvals, binding, digest, holding, policies, policy, quorum
-from .models import ApprovalRequest, Assessment
+from . import approvals, binding, digest, freezing, holding, policies, policy, quorum
+from .models import ApprovalRequest, Assessment, BreakGlass, GrantUse
 
 HELD_RETRY_SECONDS = 15.0
 UNDECIDABLE_RETRY_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 300.0
 USABLE = (ApprovalRequest.State.APPROVED, ApprovalRequest.State.SPENT)
 
 
@@ -36,8 +38,26 @@ def frozen_of(contract: Contract) -> ApprovalRequest | Assessment | None:
     if (request := request_of(contract)) is not None:
         return request
     assessment = Assessment.objects.filter(contract=contract, digest=contract.authorized_digest).first()
-    by_itself = assessment is not None and assessment.effect == policy.Effect.TIER_1
-    return assessment if by_itself and contract.tier == policy.Tier.OPERATIONAL else None
+    if assessment is None or not (_by_itself(assessment, contract) or _on_another_word(assessment, contract)):
+        return None
+    return assessment
+
+
+def _by_itself(assessment: Assessment, contract: Contract) -> bool:
+    return assessment.effect == policy.Effect.TIER_1 and contract.tier == policy.Tier.OPERATIONAL
+
+
+def _on_another_word(assessment: Assessment, contract: Contract) -> bool:
+    """Whether the grant or the broken glass that the assessment names really stands behind this contract."""
+    stand_in = assessment.requirements.get("stand_in") or {}
+    if stand_in.get("kind") == "grant":
+        return GrantUse.objects.filter(contract=contract, grant_id=UUID(stand_in["id"])).exists()
+    return (
+        stand_in.get("kind") == "break_glass"
+        and BreakGlass.objects.filter(
+            contract=contract, pk=UUID(stand_in["id"]), person_id=contract.requested_by_id
+        ).exists()
+    )
 
 
 class _Gate(Gate):
@@ -87,6 +107,25 @@ class HoldGate(_Gate):
         return Closed(self.name, "held", f"Held ({hold}): {hold.reason}", Then.WAIT, HELD_RETRY_SECONDS)
 
 
+class FreezeGate(_Gate):
+    """A freeze lasts, and this contract is no exception to it."""
+
+    name = "freezes"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Wait for its end. A calendar that cannot be read freezes."""
+        try:
+            found = freezing.covering(dispatch.contract, now=dispatch.now)
+        except freezing.BadRule as error:
+            return Closed(self.name, "frozen", f"A freeze cannot be read: {error}", Then.WAIT, LONGEST_WAIT_SECONDS)
+        if found is None:
+            return None
+        freeze, ends_at = found
+        left = min((ends_at - dispatch.now).total_seconds(), LONGEST_WAIT_SECONDS)
+        detail = f"Frozen ({freeze}) until {ends_at:%Y-%m-%d %H:%M %Z}: {freeze.reason}"
+        return Closed(self.name, "frozen", detail, Then.WAIT, max(left, 1.0))
+
+
 class DigestGate(_Gate):
     """What will run is what was authorized, word for word, recomputed from the rows as they are now."""
 
@@ -126,7 +165,7 @@ class DigestGate(_Gate):
 
 
 class ExpiryGate(_Gate):
-    """An authorization that was not used in time is none; the clock stops while held (I)."""
+    """An authorization that was not used in time is none; the clock stops while held or frozen (I)."""
 
     name = "expiry"
 
@@ -135,7 +174,8 @@ class ExpiryGate(_Gate):
         contract = dispatch.contract
         if contract.state != State.AUTHORIZED or contract.valid_until is None or contract.authorized_at is None:
             return None
-        paused = holding.paused(contract, since=contract.authorized_at, until=dispatch.now)
+        between = {"since": contract.authorized_at, "until": dispatch.now}
+        paused = holding.length_of_union([*holding.spans(contract, **between), *freezing.spans(contract, **between)])
         if contract.valid_until + paused > dispatch.now:
             return None
         return Closed(self.name, "authorization_expired", "The authorization was not used in time.", Then.EXPIRE)
@@ -186,6 +226,21 @@ class ApproversGate(_Gate):
             "Not everybody who approved may still do so; others have to be asked.",
             Then.REAPPROVE,
         )
+
+
+class GrantGate(_Gate):
+    """The standing grant a contract runs on has not been taken away."""
+
+    name = "grants"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Back to people when it has, or has come to its end."""
+        use = GrantUse.objects.select_related("grant").filter(contract=dispatch.contract).first()
+        if use is None or request_of(dispatch.contract) is not None:
+            return None
+        if use.grant.revoked_at is None and use.grant.expires_at > dispatch.now:
+            return None
+        return Closed(self.name, "grant_ended", "The standing grant it ran on is no longer good.", Then.REAPPROVE)
 
 
 class DriftGate(_Gate):
@@ -245,10 +300,12 @@ class SpendingGate(_Gate):
 
 GATES: tuple[Gate, ...] = (
     HoldGate(),
+    FreezeGate(),
     DigestGate(),
     ExpiryGate(),
     PolicyGate(),
     ApproversGate(),
+    GrantGate(),
     DriftGate(),
     CooldownGate(),
     SpendingGate(),

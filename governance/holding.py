@@ -99,15 +99,19 @@ def covers(hold: Hold, contract: Contract) -> bool:
 
 def paused(contract: Contract, *, since: datetime, until: datetime) -> timedelta:
     """For how long, between two times, holds stopped this contract's clocks."""
+    return length_of_union(spans(contract, since=since, until=until))
+
+
+def spans(contract: Contract, *, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+    """The spans between two times in which holds covered this contract; they may overlap."""
     if contract.action_type == RELEASE:
-        return timedelta(0)
+        return []
     overlapping = Hold.objects.filter(Q(released_at=None) | Q(released_at__gt=since), engaged_at__lt=until)
-    spans = [
+    return [
         (max(hold.engaged_at, since), min(hold.released_at or until, until))
         for hold in overlapping
         if covers(hold, contract)
     ]
-    return length_of_union(spans)
 
 
 def length_of_union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:

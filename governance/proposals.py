@@ -19,11 +19,11 @@ from auditlog.subjects import Subject
 from verification import contracts, outgoing
 from verification.models import Contract, Revision, State
 
-from . import access, approvals, asking, principals
-from .asking import Examined, Wording
+from . import access, approvals, asking, granting, principals
+from .asking import Examined, FindStandIn, StandIn, Wording
 from .facts import ProposalFact
 from .looking import Look
-from .models import Agent, ApprovalRequest
+from .models import Agent, ApprovalRequest, Grant
 from .policies import Evaluation
 from .shapes import Changes, Proposal
 
@@ -107,11 +107,13 @@ def submit(
     idempotency_key: str | None,
     now: datetime,
     dry_run: bool = False,
+    stand_in: FindStandIn | None = None,
 ) -> Submitted:
     """Propose an action: it is denied, waits for people, or is authorized, all in one transaction.
 
-    `user` is None when Grace proposes by itself. The same key with the same proposal gives the same answer;
-    with another one KeyReused is raised. Everything `asking.examine` refuses is refused here.
+    Where people would be asked, a standing grant of the agent (or `stand_in`) may take their place. `user` is
+    None when Grace proposes by itself. The same key with the same proposal gives the same answer; with
+    another one KeyReused is raised. Everything `asking.examine` refuses is refused here.
     """
     if user is not None:
         access.require(user, "contracts.propose")
@@ -124,7 +126,7 @@ def submit(
         _note(refusal, proposal, by=by, now=now)
         raise
     if dry_run:
-        return _rehearsed(examined)
+        return _rehearsed(examined, user, now=now)
     try:
         with log.recording():
             _guard_against_flood(user)
@@ -137,7 +139,7 @@ def submit(
                 executor_version=examined.executor.version,
                 now=now,
             )
-            return _put(contract, examined, by=by, now=now)
+            return _put(contract, examined, stand_in or _grant(now), by=by, now=now)
     except IntegrityError:
         earlier = _earlier(user, idempotency_key) if idempotency_key is not None else None
         if earlier is None:
@@ -145,8 +147,10 @@ def submit(
         return _replay(earlier, request_sha256)
 
 
-def _put(contract: Contract, examined: Examined, *, by: Actor, now: datetime) -> Submitted:
-    answer = asking.put(contract=contract, revision=contract.revision, examined=examined, by=by, now=now)
+def _put(contract: Contract, examined: Examined, stand_in: FindStandIn, *, by: Actor, now: datetime) -> Submitted:
+    answer = asking.put(
+        contract=contract, revision=contract.revision, examined=examined, by=by, now=now, stand_in=stand_in
+    )
     return Submitted(
         contract=answer.contract,
         tier=answer.assessment.tier,
@@ -155,6 +159,29 @@ def _put(contract: Contract, examined: Examined, *, by: Actor, now: datetime) ->
         approval=answer.request,
         evaluation=examined.evaluation,
         look=examined.look,
+    )
+
+
+def _grant(now: datetime) -> FindStandIn:
+    """Look for a standing grant, and take one use of it."""
+
+    def take(contract: Contract, examined: Examined) -> StandIn | None:
+        grant = _covering(examined, contract.requested_by_id, now=now)
+        if grant is None or not granting.take(grant, contract, now=now):
+            return None
+        return StandIn("grant", grant.pk)
+
+    return take
+
+
+def _covering(examined: Examined, user_id: int | None, *, now: datetime) -> Grant | None:
+    return granting.covering(
+        agent_user_id=user_id,
+        action_type=examined.call.action_type,
+        target=examined.call.target,
+        parameters=dict(examined.call.parameters),
+        reversibility=examined.evaluation.risk.reversibility,
+        now=now,
     )
 
 
@@ -222,12 +249,15 @@ def _replay(contract: Contract, request_sha256: str) -> Submitted:
 _REHEARSED = {"deny": State.DENIED, "tier_1": State.AUTHORIZED}
 
 
-def _rehearsed(examined: Examined) -> Submitted:
+def _rehearsed(examined: Examined, user: User | None, *, now: datetime) -> Submitted:
     evaluation = examined.evaluation
+    state = _REHEARSED.get(evaluation.effect, State.AWAITING_APPROVAL)
+    if state == State.AWAITING_APPROVAL and user is not None and _covering(examined, user.pk, now=now) is not None:
+        state = State.AUTHORIZED
     return Submitted(
         contract=None,
         tier=evaluation.tier,
-        state=_REHEARSED.get(evaluation.effect, State.AWAITING_APPROVAL).value,
+        state=state.value,
         digest="",
         approval=None,
         evaluation=evaluation,

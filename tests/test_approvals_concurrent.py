@@ -1,17 +1,14 @@
 """Many people at once: the outcome is that of some order of one after the other, and one execution (N)."""
 
 import random
-import threading
 from itertools import permutations
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import connections
 
 from auditlog.models import Entry, Job
-from auditlog.refusals import Refused
 from governance.models import ApprovalRequest, Decision
-from tests.harness.governed import Governed, contract_of, fresh
+from tests.harness.governed import Governed, at_once, contract_of, fresh
 from verification import contracts
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,30 +26,6 @@ def crowd(size):
     for person in people:
         person.groups.add(reviewers)
     return people
-
-
-def at_once(acts):
-    """Every act in a thread of its own, started together; what each answered or was refused, in order."""
-    barrier, answers = threading.Barrier(len(acts)), [None] * len(acts)
-
-    def run(index, act):
-        try:
-            barrier.wait()
-            act()
-            answers[index] = "ok"
-        except Refused as refusal:
-            answers[index] = refusal.code
-        except Exception as error:  # noqa: BLE001 - compared with what is expected
-            answers[index] = repr(error)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
 
 
 def asks(world, count):

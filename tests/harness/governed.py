@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import connections
 from django.utils import timezone
 
 from auditlog import jobs
 from auditlog.actors import SYSTEM
 from auditlog.models import Entry
+from auditlog.refusals import Refused
 from governance import agents, approvals, policies, principals, proposals, seeds
 from governance.models import Agent, ApprovalRequest, Policy
 from governance.proposals import Proposal, Submitted
@@ -151,4 +155,32 @@ def facts(subject: Any = None) -> list[str]:
     return [entry.fact for entry in found.order_by("id")]
 
 
-__all__ = ["TARGET", "Agent", "Governed", "contract_of", "facts", "fresh", "newest"]
+def at_once(acts: Sequence[Callable[[], object]]) -> list[str | None]:
+    """Every act in a thread of its own, started together; what each answered or was refused, in order."""
+    barrier, answers = threading.Barrier(len(acts)), _blank(len(acts))
+
+    def run(index: int, act: Callable[[], object]) -> None:
+        try:
+            barrier.wait()
+            act()
+            answers[index] = "ok"
+        except Refused as refusal:
+            answers[index] = refusal.code
+        except Exception as error:  # noqa: BLE001 - compared with what is expected
+            answers[index] = repr(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def _blank(size: int) -> list[str | None]:
+    return [None] * size
+
+
+__all__ = ["TARGET", "Agent", "Governed", "at_once", "contract_of", "facts", "fresh", "newest"]

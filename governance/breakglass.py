@@ -1,0 +1,142 @@
+"""Break-glass: a permitted person acts now, on their own word, and somebody else has to look at it afterwards."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+
+from auditlog import log
+from auditlog.actors import Actor
+from auditlog.refusals import FieldError, Refused
+from auditlog.subjects import Subject
+from verification.models import Contract
+
+from . import access, digest, principals, proposals
+from .asking import Examined, StandIn
+from .facts import BreakGlassFact
+from .models import BreakGlass
+from .proposals import Proposal, Submitted
+
+MAX_TEXT_CHARS = 4_000
+
+
+class ReviewOpen(Refused):
+    """This person broke glass before, and nobody has looked at it yet."""
+
+    code = "review_open"
+    kind = Refused.Kind.CONFLICT
+
+
+class NoReason(Refused):
+    """A reason (or a finding) is part of it."""
+
+    code = "reason_missing"
+    kind = Refused.Kind.INVALID
+
+
+class NoSuchUse(Refused):
+    """There is no such use of break-glass."""
+
+    code = "break_glass_not_found"
+    kind = Refused.Kind.NOT_FOUND
+
+
+class Reviewed(Refused):
+    """Somebody has closed the review."""
+
+    code = "already_reviewed"
+    kind = Refused.Kind.CONFLICT
+
+
+class OwnReview(Refused):
+    """Somebody else has to look at it."""
+
+    code = "separation_of_duties"
+    kind = Refused.Kind.FORBIDDEN
+
+
+def use(
+    *,
+    proposal: Proposal,
+    reason: str,
+    by: Actor,
+    user: User,
+    now: datetime,
+    idempotency_key: str | None = None,
+) -> Submitted:
+    """Run one action without waiting for people. What the policy denies stays denied, and holds stay holds.
+
+    An action that would have run by itself does so, and no glass is broken. Raises Forbidden, NoReason, ReviewOpen
+    and what `proposals.submit` refuses.
+    """
+    access.require(user, "breakglass.use")
+    _said(reason, "/reason")
+    if BreakGlass.objects.filter(person=user, reviewed_at=None).exists():
+        raise ReviewOpen("Somebody has to review how you broke glass before, first.")
+
+    def break_glass(contract: Contract, examined: Examined) -> StandIn | None:
+        return StandIn("break_glass", _used(contract, reason, by=by, user=user, now=now).pk)
+
+    return proposals.submit(
+        proposal=proposal, by=by, user=user, idempotency_key=idempotency_key, now=now, stand_in=break_glass
+    )
+
+
+def _used(contract: Contract, reason: str, *, by: Actor, user: User, now: datetime) -> BreakGlass:
+    try:
+        with transaction.atomic():
+            row = BreakGlass.objects.create(
+                contract=contract, person=user, person_label=by.label, reason=reason, used_at=now
+            )
+    except IntegrityError:
+        raise ReviewOpen("Somebody has to review how you broke glass before, first.") from None
+    _say(row, BreakGlassFact.USED, by=by, text=reason, now=now)
+    return row
+
+
+def review(*, break_glass_id: UUID, finding: str, by: Actor, user: User, now: datetime) -> BreakGlass:
+    """Close the review with what was found. Never by who broke the glass. Raises Forbidden, OwnReview, Reviewed."""
+    access.require(user, "breakglass.review")
+    _said(finding, "/finding")
+    with log.recording():
+        row = BreakGlass.objects.select_for_update(of=("self",)).filter(pk=break_glass_id).first()
+        if row is None:
+            raise NoSuchUse(f"There is no use of break-glass {break_glass_id}.")
+        if row.reviewed_at is not None:
+            raise Reviewed(f"{row.reviewer_label} has reviewed it.")
+        if user.pk in {row.person_id, *principals.answerable(row.contract.requested_by_id)}:
+            raise OwnReview("Somebody else has to look at it.")
+        row.reviewed_by_id, row.reviewer_label = user.pk, by.label
+        row.finding, row.reviewed_at = finding, now
+        row.save(update_fields=["reviewed_by", "reviewer_label", "finding", "reviewed_at"])
+        _say(row, BreakGlassFact.REVIEWED, by=by, text=finding, now=now)
+    return row
+
+
+def _said(text: str, at: str) -> None:
+    errors = digest.unfaithful(text, at=at)
+    if not text.strip() or len(text) > MAX_TEXT_CHARS:
+        errors.append(FieldError(at, "missing", f"A text of at most {MAX_TEXT_CHARS} characters."))
+    if errors:
+        raise NoReason(errors[0].detail, errors=errors)
+
+
+def _say(row: BreakGlass, fact: BreakGlassFact, *, by: Actor, text: str, now: datetime) -> None:
+    contract = row.contract
+    log.append(
+        fact,
+        actor=by,
+        subject=Subject("break_glass", str(row.pk), str(contract)[:200]),
+        data={
+            "action_type": contract.action_type,
+            "target": contract.target,
+            "person_id": str(row.person_id),
+            "text": text,
+        },
+        now=now,
+        contract_id=contract.pk,
+        mission_id=contract.mission_id,
+    )

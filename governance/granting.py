@@ -1,0 +1,155 @@
+"""What a standing grant covers, and taking a use of it."""
+
+from __future__ import annotations
+
+import fnmatch
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+
+from auditlog import log
+from auditlog.actors import SYSTEM, Actor
+from auditlog.refusals import Refused
+from auditlog.subjects import Subject
+from verification import expressions
+from verification.executors.base import Reversibility
+from verification.models import Contract
+
+from .facts import GrantFact
+from .models import Agent, Grant, GrantUse
+
+CREATE = "grant.create"
+GOVERNING = ("grant.*", "hold.*", "policy.*", "freeze.*", "security.*", "delegation.*")
+"""Action types by which permission itself changes: no grant covers them."""
+
+
+class NoSuchGrant(Refused):
+    """There is no such grant."""
+
+    code = "grant_not_found"
+    kind = Refused.Kind.NOT_FOUND
+
+
+def coverable(action_type: str) -> bool:
+    """Whether a grant can cover this action type at all."""
+    return not any(fnmatch.fnmatchcase(action_type, pattern) for pattern in GOVERNING)
+
+
+def covering(
+    *,
+    agent_user_id: int | None,
+    action_type: str,
+    target: str,
+    parameters: dict[str, Any],
+    reversibility: Reversibility | None,
+    now: datetime,
+) -> Grant | None:
+    """The grant under which this may run without asking, the one that ends first; None for everybody but agents.
+
+    What cannot be taken back is covered by none. A condition that cannot be decided covers nothing.
+    """
+    if agent_user_id is None or not coverable(action_type):
+        return None
+    if reversibility in (None, Reversibility.IRREVERSIBLE):
+        return None
+    usable = Grant.objects.filter(
+        agent__user_id=agent_user_id,
+        agent__state=Agent.State.ACTIVE,
+        action_type=action_type,
+        revoked_at=None,
+        expires_at__gt=now,
+        use_count__lt=F("max_uses"),
+    )
+    return next((grant for grant in usable.order_by("expires_at") if _covers(grant, target, parameters)), None)
+
+
+def _covers(grant: Grant, target: str, parameters: dict[str, Any]) -> bool:
+    if not fnmatch.fnmatchcase(target, grant.target):
+        return False
+    if not grant.when:
+        return True
+    try:
+        return expressions.compile_expression(grant.when, names=("parameters",)).holds({"parameters": parameters})
+    except (expressions.ExpressionFailed, expressions.InvalidExpression):
+        return False
+
+
+def take(grant: Grant, contract: Contract, *, now: datetime) -> bool:
+    """Use the grant once for a contract; False when somebody else took the last use. Inside `recording()`."""
+    usable = Grant.objects.filter(pk=grant.pk, revoked_at=None, expires_at__gt=now, use_count__lt=F("max_uses"))
+    if usable.update(use_count=F("use_count") + 1) != 1:
+        return False
+    GrantUse.objects.create(grant=grant, contract=contract, used_at=now)
+    grant.refresh_from_db()
+    say(grant, GrantFact.USED, by=SYSTEM, now=now, contract=contract)
+    return True
+
+
+def create(
+    *,
+    agent: Agent,
+    action_type: str,
+    target: str,
+    when: str,
+    max_uses: int,
+    expires_at: datetime,
+    reason: str,
+    contract_id: UUID,
+    now: datetime,
+) -> Grant:
+    """Make a grant, once for its contract. Only the executor of `grant.create` calls this."""
+    with log.recording():
+        grant, made = Grant.objects.get_or_create(
+            contract_id=contract_id,
+            defaults={
+                "agent": agent,
+                "action_type": action_type,
+                "target": target,
+                "when": when,
+                "max_uses": max_uses,
+                "expires_at": expires_at,
+                "reason": reason,
+                "created_at": now,
+            },
+        )
+        if made:
+            say(grant, GrantFact.CREATED, by=SYSTEM, now=now)
+    return grant
+
+
+def end(*, grant_id: UUID, by: Actor, reason: str, now: datetime) -> Grant:
+    """Take a grant away at once; what has begun goes on. Doing it twice changes nothing. Raises NoSuchGrant."""
+    with log.recording():
+        grant = Grant.objects.select_for_update().filter(pk=grant_id).first()
+        if grant is None:
+            raise NoSuchGrant(f"There is no grant {grant_id}.")
+        if grant.revoked_at is None:
+            grant.revoked_at, grant.revoked_by_label = now, by.label
+            grant.save(update_fields=["revoked_at", "revoked_by_label"])
+            say(grant, GrantFact.REVOKED, by=by, now=now, reason=reason)
+    return grant
+
+
+def say(
+    grant: Grant, fact: GrantFact, *, by: Actor, now: datetime, contract: Contract | None = None, reason: str = ""
+) -> None:
+    """Append a fact about a grant. Inside `recording()`."""
+    log.append(
+        fact,
+        actor=by,
+        subject=Subject("grant", str(grant.pk), f"{grant.action_type} on {grant.target}"[:200]),
+        data={
+            "agent": grant.agent.name,
+            "action_type": grant.action_type,
+            "target": grant.target,
+            "uses": grant.use_count,
+            "max_uses": grant.max_uses,
+            "expires_at": grant.expires_at,
+            "reason": reason or grant.reason,
+        },
+        now=now,
+        contract_id=contract.pk if contract else grant.contract_id,
+        mission_id=contract.mission_id if contract else None,
+    )
