@@ -1,13 +1,17 @@
 """System checks over what executors are allowed: a list with a mistake in it opens nothing, and says so."""
 
+import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from verification import configuration, outgoing
 from verification.executors.command_run import templates
+
+PROGRAM_SUFFIXES = frozenset({".py", ".sh", ".pl", ".rb", ".js"})
 
 
 @register("grace")
@@ -31,6 +35,39 @@ def commands_are_usable(app_configs: Sequence[Any] | None, **_: Any) -> list[Che
             )
         )
     return found
+
+
+@register("grace")
+def what_runs_is_out_of_reach(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """Neither COMMANDS_FILE nor a program it names lies where `config.update` may write."""
+    roots = [Path(os.path.realpath(root)) for root in configuration.config_roots()]
+    return [
+        Error(
+            f"{path} decides what Grace runs and lies below an allowed root: whoever may change a configuration "
+            "file could change it.",
+            hint="Keep commands and their programs out of CONFIG_ROOTS.",
+            id="verification.E003",
+        )
+        for path in sorted(_programs())
+        if any(Path(os.path.realpath(path)).is_relative_to(root) for root in roots)
+    ]
+
+
+def _programs() -> set[Path]:
+    path = configuration.commands_file()
+    if path is None or not path.exists():
+        return set()
+    named = [Path(part) for name in templates.names() for part in _parts(templates.get(name))]
+    return {path, *(each for each in named if each.is_file() and _is_program(each))}
+
+
+def _parts(command: templates.Command) -> Iterator[str]:
+    for argv in (command.argv, command.probe, command.undo):
+        yield from argv or ()
+
+
+def _is_program(path: Path) -> bool:
+    return path.suffix in PROGRAM_SUFFIXES or os.access(path, os.X_OK)
 
 
 @register("grace")
