@@ -20,7 +20,7 @@ from auditlog.refusals import FieldError, Refused
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import access, asking, holding, pressing, principals, quorum
+from . import access, asking, holding, noting, pressing, principals, quorum
 from . import digest as digests
 from .asking import Examined
 from .facts import ApprovalFact
@@ -224,14 +224,51 @@ def decide(
     """
     _sensible(verdict, reason, edits)
     word = _Word(by, user, Verdict(verdict), digest, reason, now, second_factor)
-    if edits:
-        return _decide_edited(request_id, word, Changes.from_body(edits, at="/edits"))
+    try:
+        if edits:
+            return _decide_edited(request_id, word, Changes.from_body(edits, at="/edits"))
+        return _decide(request_id, word)
+    except _WORTH_NOTING as no:
+        _note(request_id, word, no)
+        raise
+
+
+def _decide(request_id: UUID, word: _Word) -> ApprovalRequest:
     with log.recording():
         contract, request = _locked(request_id)
         _admit(contract, request, word)
         _write(contract, request, word)
-        _FOLLOWS[word.verdict](contract, request, by, reason, now)
+        _FOLLOWS[word.verdict](contract, request, word.by, word.reason, word.now)
     return request
+
+
+_WORTH_NOTING = (SeparationOfDuties, StaleDigest, RequestExpired, NotAnApprover, access.Forbidden)
+
+
+def _note(request_id: UUID, word: _Word, no: Refused) -> None:
+    """Say in the log that somebody tried what they may not, or decided on what was not asked."""
+    if noting.enough(ApprovalFact.REFUSED, now=word.now, actor_id=word.by.id):
+        return
+    with log.recording():
+        request = ApprovalRequest.objects.select_related("contract").get(pk=request_id)
+        contract = request.contract
+        log.append(
+            ApprovalFact.REFUSED,
+            actor=word.by,
+            subject=pressing.subject_of(request),
+            data={
+                "action_type": contract.action_type,
+                "target": contract.target,
+                "tier": request.tier,
+                "digest": request.digest,
+                "verdict": word.verdict.value,
+                "code": no.code,
+            },
+            outcome="refused",
+            now=word.now,
+            contract_id=contract.pk,
+            mission_id=contract.mission_id,
+        )
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,17 @@ class ApprovalDecided(TypedDict):
     on_behalf_of: NotRequired[str]
 
 
+class ApprovalRefused(TypedDict):
+    """A decision that was not taken, and why."""
+
+    action_type: str
+    target: str
+    tier: str
+    digest: str
+    verdict: str
+    code: str
+
+
 class ApprovalClosed(TypedDict):
     """A request came to an end, or back; `latency_seconds` since it was opened."""
 
@@ -156,6 +167,7 @@ class ApprovalFact(Facts):
 
     REQUESTED = fact("approval.requested", ApprovalAsked)
     DECIDED = fact("approval.decided", ApprovalDecided)
+    REFUSED = fact("approval.refused", ApprovalRefused)
     GRANTED = fact("approval.granted", ApprovalClosed)
     REJECTED = fact("approval.rejected", ApprovalClosed)
     CHANGES_REQUESTED = fact("approval.changes_requested", ApprovalClosed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -11,10 +11,9 @@ from django.utils import timezone
 
 from auditlog import log
 from auditlog.actors import Actor
-from auditlog.models import Entry
 from auditlog.subjects import Subject
 
-from . import principals
+from . import noting, principals
 from .facts import AuthFact
 
 FAILURES_NOTED_PER_MINUTE = 60
@@ -37,7 +36,7 @@ def logged_in(sender: Any, user: User, **_: object) -> None:
 def login_failed(sender: Any, credentials: dict[str, Any], **_: object) -> None:
     """Somebody did not. Which name was typed is written down only when it is somebody's."""
     now = timezone.now()
-    if _enough(now):
+    if noting.enough(AuthFact.LOGIN_FAILED, now=now, most=FAILURES_NOTED_PER_MINUTE):
         return
     typed = str(credentials.get("username", ""))[:150]
     user = None if "\x00" in typed else User.objects.filter(username=typed).first()
@@ -53,10 +52,19 @@ def login_failed(sender: Any, credentials: dict[str, Any], **_: object) -> None:
         )
 
 
-def _enough(now: datetime) -> bool:
-    """Whether so many failed in the last minute that more of them say nothing new."""
-    recent = Entry.objects.filter(fact=AuthFact.LOGIN_FAILED.name_, recorded_at__gt=now - timedelta(minutes=1))
-    return recent[:FAILURES_NOTED_PER_MINUTE].count() >= FAILURES_NOTED_PER_MINUTE
+def key_refused(*, now: datetime) -> None:
+    """Somebody came with a key that is not good. Nothing of the key is written down."""
+    if noting.enough(AuthFact.LOGIN_FAILED, now=now, most=FAILURES_NOTED_PER_MINUTE):
+        return
+    with log.recording():
+        log.append(
+            AuthFact.LOGIN_FAILED,
+            actor=NOBODY,
+            subject=Subject("door", "api"),
+            data={"known": False},
+            outcome="failure",
+            now=now,
+        )
 
 
 def connect() -> None:

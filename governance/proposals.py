@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +13,12 @@ from django.db import IntegrityError
 
 from auditlog import log
 from auditlog.actors import Actor
-from auditlog.models import Entry
 from auditlog.refusals import FieldError, Refused
 from auditlog.subjects import Subject
 from verification import contracts, outgoing
 from verification.models import Contract, Revision, State
 
-from . import access, approvals, asking, granting, principals
+from . import access, approvals, asking, granting, noting, principals
 from .asking import Examined, FindStandIn, StandIn, Wording
 from .facts import ProposalFact
 from .looking import Look
@@ -31,7 +30,6 @@ __all__ = ["Changes", "Proposal", "Submitted", "cancel", "revise", "submit"]
 
 MAX_KEY_CHARS = 200
 RETRY_AFTER_SECONDS = 60.0
-REFUSALS_NOTED_PER_MINUTE = 20
 HARMLESS = frozenset(
     {
         *("missing", "unknown_member", "wrong_type", "not_allowed", "no_match", "out_of_range", "too_short"),
@@ -270,10 +268,7 @@ def _note(refusal: Refused, proposal: Proposal, *, by: Actor, now: datetime) -> 
     codes = [error.code for error in refusal.errors if error.code not in HARMLESS] or [refusal.code]
     if codes[0] in HARMLESS or codes[0] == asking.InvalidProposal.code:
         return
-    recent = Entry.objects.filter(
-        fact=ProposalFact.REFUSED.name_, actor_id=by.id, recorded_at__gt=now - timedelta(minutes=1)
-    )
-    if recent[:REFUSALS_NOTED_PER_MINUTE].count() >= REFUSALS_NOTED_PER_MINUTE:
+    if noting.enough(ProposalFact.REFUSED, now=now, actor_id=by.id):
         return
     with log.recording():
         log.append(

@@ -9,7 +9,7 @@ from django.utils import timezone
 from auditlog import jobs, log, mesh
 from auditlog.models import Entry
 from auditlog.refusals import Refused
-from governance import agents, approvals, holding, holds, principals
+from governance import agents, approvals, holding, holds, noting, principals
 from governance.models import ApprovalRequest, Decision
 from tests.harness.governed import Governed, contract_of, facts, fresh, newest
 from verification import contracts
@@ -225,8 +225,8 @@ def test_i_a_request_expires_and_expiry_never_approves(world, clock):
     assert code(lambda: world.decide(request, world.people.bea)) == "request_expired"
     assert approvals.expire_due(now=timezone.now()) == 1
     assert (fresh(request).state, contract_of(request).state) == ("expired", "expired")
-    assert code(lambda: world.decide(request, world.people.bea)) == "request_expired"
     assert facts(contract_of(request))[-2:] == ["approval.expired", "contract.expired"]
+    assert code(lambda: world.decide(request, world.people.bea)) == "request_expired"
     assert approvals.expire_due(now=timezone.now()) == 0
 
 
@@ -483,3 +483,23 @@ def test_a_second_factor_the_policy_asks_for_is_needed(world):
     assert code(lambda: world.decide(request, world.people.bea)) == "second_factor_required"
     world.decide(request, world.people.bea, second_factor=True)
     assert contract_of(request).state == State.AUTHORIZED
+
+
+# --- refusals that matter are facts ---
+
+
+def test_f_an_attempt_to_decide_on_ones_own_is_a_fact(world):
+    world.people.ada.groups.add(Group.objects.get(name="reviewers"))
+    request = world.ask()
+    assert code(lambda: world.decide(request, world.people.ada)) == "separation_of_duties"
+    assert code(lambda: world.decide(request, world.people.bea, digest="0" * 64)) == "stale_digest"
+    noted = Entry.objects.filter(fact="approval.refused", contract_id=request.contract_id).order_by("id")
+    assert [entry.document()["data"]["code"] for entry in noted] == ["separation_of_duties", "stale_digest"]
+    assert {entry.outcome for entry in noted} == {"refused"}
+
+
+def test_junk_decisions_cannot_flood_the_log(world):
+    request = world.ask()
+    for _ in range(noting.MOST_PER_MINUTE + 5):
+        assert code(lambda: world.decide(request, world.people.eve)) == "not_permitted"
+    assert Entry.objects.filter(fact="approval.refused").count() == noting.MOST_PER_MINUTE

@@ -12,7 +12,7 @@ from auditlog import log
 from auditlog.actors import SYSTEM
 from auditlog.models import Entry
 from auditlog.refusals import Refused
-from governance import looking, principals, proposals
+from governance import looking, noting, principals, proposals
 from governance.models import ApprovalRequest, Assessment
 from governance.proposals import Proposal
 from tests.harness.governed import Governed, contract_of, facts
@@ -223,9 +223,9 @@ def test_a_slip_is_no_fact(world):
 
 
 def test_junk_cannot_flood_the_log(world):
-    for _ in range(proposals.REFUSALS_NOTED_PER_MINUTE + 5):
+    for _ in range(noting.MOST_PER_MINUTE + 5):
         refused(lambda: world.submit({**world.body(), "action_type": "no.such"}))
-    assert Entry.objects.filter(fact="proposal.refused").count() == proposals.REFUSALS_NOTED_PER_MINUTE
+    assert Entry.objects.filter(fact="proposal.refused").count() == noting.MOST_PER_MINUTE
 
 
 def test_an_agent_may_propose_only_what_its_owner_allowed(world):

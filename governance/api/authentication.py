@@ -9,7 +9,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
-from governance import agents
+from governance import agents, logins
 from governance.models import Agent
 
 
@@ -21,6 +21,7 @@ class AgentAuthentication(TokenAuthentication):
         try:
             return super().authenticate_credentials(token)
         except (AuthenticationFailed, UnicodeDecodeError, ValueError):
+            logins.key_refused(now=timezone.now())
             raise _refused() from None
 
     def validate_user(self, auth_token: Any) -> Any:
