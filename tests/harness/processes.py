@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from grace_site.supervision.children import LEASH
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -27,10 +29,14 @@ def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None
 
 @contextmanager
 def process(argv: list[str], *, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `argv` in a process group of its own, its output in `log`; the whole group is ended at the end."""
+    """Run `argv` in a process group of its own, its output in `log`; the whole group is ended at the end.
+
+    A test session that is killed takes it along.
+    """
+    leashed = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *argv]
     with log.open("wb") as output:
         running = subprocess.Popen(
-            argv, cwd=ROOT, env=dict(env), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            leashed, cwd=ROOT, env=dict(env), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         yield running
