@@ -100,6 +100,10 @@ class VerbAdmin(ReadOnlyAdmin):
     change_form_template = "admin/verbs_of_row.html"
     change_list_template = "admin/verbs_of_list.html"
 
+    def name_of(self, row: Any) -> str:
+        """What to call a row above its page."""
+        return str(row)
+
     def evidence(self, row: Any) -> list[Evidence]:
         """What somebody has to see before they press. `digest` in it is sent back with the form."""
         return []
@@ -124,7 +128,8 @@ class VerbAdmin(ReadOnlyAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         """Add the buttons of this row, and why some are not to be pressed by this person."""
-        context["buttons"] = self._buttons(request, self.asked, obj) if obj is not None else []
+        if obj is not None:
+            context.update(buttons=self._buttons(request, self.asked, obj), subtitle=self.name_of(obj))
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -183,9 +188,9 @@ class VerbAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": verb.label,
-            "subtitle": str(row) if row is not None else None,
+            "subtitle": self.name_of(row) if row is not None else None,
             "opts": self.opts,
-            "original": row,
+            "name": self.name_of(row) if row is not None else "",
             "verb": verb,
             "fields": [(field, request.POST.get(field.name, "")) for field in verb.fields],
             "evidence": self.evidence(row) if row is not None else [],

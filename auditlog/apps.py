@@ -9,6 +9,6 @@ class AuditlogConfig(AppConfig):
     verbose_name = "Log and jobs"
 
     def ready(self) -> None:
-        from . import facts
+        from . import exports, facts  # noqa: F401 - exports registers its runner
 
         facts.load_all()

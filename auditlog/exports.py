@@ -9,18 +9,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import file_digest
 from pathlib import Path
+from shutil import make_archive
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
+from django.utils.module_loading import import_string
 
-from . import canonical, log, merkle, sequencer, signer, tree
-from .actors import Actor
+from . import canonical, jobs, log, merkle, sequencer, signer, tree
+from .actors import SYSTEM, Actor
 from .facts import AuditlogFact
-from .models import Checkpoint, Disclosure, Leaf, Payload
+from .models import Checkpoint, Disclosure, Job, Leaf, Payload
 from .refusals import Refused
 from .subjects import Subject
 
 FORMAT = "grace-log-bundle/1"
+KIND = "auditlog.export"
 CHUNK = 1000
 
 Progress = Callable[[int, int], None]
@@ -74,6 +80,69 @@ def export(
             now=now,
         )
     return Export(directory, checkpoint.size, count, bool(wanted))
+
+
+def request(*, wanted: Mapping[str, Any], disclose: bool, by: Actor, now: datetime) -> Job:
+    """Have a job make a bundle of what `conditions` understands (`wanted` in plain JSON)."""
+    conditions(wanted)
+    with log.recording():
+        return jobs.enqueue(
+            kind=KIND,
+            subject_id=by.id,
+            arguments={"wanted": dict(wanted), "disclose": disclose, "user_id": by.user_id},
+            by=by,
+            now=now,
+        )
+
+
+@jobs.runner(KIND, visible=True)
+def _make(job: Job, lease: jobs.Lease) -> dict[str, Any]:
+    """The bundle as a ZIP file under VAR_DIR; nothing of an earlier attempt is left in it."""
+    path = path_of(job)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        done = export(
+            directory=Path(folder) / "bundle",
+            by=_actor(job.arguments["user_id"]),
+            now=lease.now(),
+            wanted=conditions(job.arguments["wanted"]),
+            disclose=job.arguments["disclose"],
+            progress=lambda count, total: lease.progress(count * 90 // max(total, 1), f"{count} of {total}"),
+        )
+        packed = make_archive(str(Path(folder) / "packed"), "zip", done.directory)
+        Path(packed).replace(path)
+    return {"size": done.size, "entries": done.entries, "subset": done.subset}
+
+
+def path_of(job: Job) -> Path:
+    """Where the bundle a job makes is kept."""
+    return Path(settings.VAR_DIR) / "exports" / f"{job.pk}.zip"
+
+
+def conditions(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What people ask for as conditions on leaves: fact, mission_id, contract_id, since and until (leaf indices).
+
+    Raises ValueError for a fact that is neither one nor a prefix ending in `*`.
+    """
+    columns = {
+        "mission_id": "entry__mission_id",
+        "contract_id": "entry__contract_id",
+        "since": "index__gt",
+        "until": "index__lt",
+    }
+    found = {column: wanted[name] for name, column in columns.items() if wanted.get(name) is not None}
+    if fact := wanted.get("fact"):
+        stem, star, rest = str(fact).partition("*")
+        if rest or not stem or "," in stem:
+            raise ValueError(f"{fact!r} is not a fact or a prefix of facts ending in *")
+        found["entry__fact__startswith" if star else "entry__fact"] = stem
+    return found
+
+
+def _actor(user_id: int | None) -> Actor:
+    user = get_user_model()._default_manager.filter(pk=user_id).first() if user_id else None
+    found: Actor = import_string(settings.GRACE_ACTOR_OF)(user) if user else SYSTEM
+    return found
 
 
 def _signed(now: datetime) -> Checkpoint:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,6 +22,7 @@ from auditlog.facts import AuditlogFact, SystemFact
 from auditlog.models import Disclosure, Entry, Finding, Job, JobState
 from auditlog.subjects import Subject
 from tests.harness.people import People
+from tests.test_log_export import checked
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ADA = Actor("person", "user:1", "Ada", 1)
@@ -225,6 +229,44 @@ def test_no_proof_of_what_the_log_does_not_hold(
     response = eve.get(f"{BASE}/{path}")
     assert response.status_code == status
     assert [each["pointer"] for each in response.json()["errors"]] == [pointer]
+
+
+# --- bundles ---------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_is_asked_for_made_and_fetched(
+    entries: None, as_: Callable[[User], Client], users: People, tmp_path: Path
+) -> None:
+    eve = as_(users.eve)
+    asked = eve.post(f"{BASE}/exports", {"mission_id": str(MISSION)}, content_type="application/json")
+    assert asked.status_code == 202
+    path = f"exports/{asked.json()['data']['id']}"
+    assert data(eve, path)["state"] == "queued"
+    assert eve.get(f"{BASE}/{path}/bundle").status_code == 404
+    jobs.run_until_idle()
+    made = data(eve, path)
+    assert (made["state"], made["entries"], made["subset"], made["progress"]) == ("completed", 2, True, 100)
+    response = eve.get(f"{BASE}/{path}/bundle")
+    assert response["Content-Disposition"].endswith('.zip"')
+    packed = b"".join(response.streaming_content)  # type: ignore[attr-defined]
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(tmp_path / "bundle")
+    done = checked(tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    assert "a SUBSET: 2 entries" in done.stdout
+    exported = Entry.objects.get(fact="auditlog.exported")
+    assert (exported.actor_kind, exported.actor_id) == ("person", Entry.objects.get(fact="job.enqueued").actor_id)
+
+
+def test_bundles_are_for_those_who_may_export(as_: Callable[[User], Client], users: People) -> None:
+    bea = as_(users.bea)
+    assert bea.post(f"{BASE}/exports", {}, content_type="application/json").status_code == 403
+    eve = as_(users.eve)
+    for wrong in ({"fact": "a*b"}, {"fact": "a,b"}, {"since": -2}, {"unknown": 1}, {"mission_id": "x"}):
+        response = eve.post(f"{BASE}/exports", wrong, content_type="application/json")
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["pointer"] == f"/{next(iter(wrong))}"
+    assert eve.get(f"{BASE}/exports/{uuid4()}").status_code == 404
 
 
 # --- counts and findings ---------------------------------------------------------------------------------------

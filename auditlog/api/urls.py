@@ -2,7 +2,7 @@
 
 from django.urls import path, register_converter
 
-from auditlog.api import entries, proofs
+from auditlog.api import entries, exports, proofs
 
 
 class IndexConverter:
@@ -28,6 +28,9 @@ urlpatterns = [
     path("summary", entries.Summary.as_view()),
     path("findings", entries.Findings.as_view()),
     path("findings/<index:id>/acknowledge", entries.AcknowledgeFinding.as_view()),
+    path("exports", exports.Exports.as_view()),
+    path("exports/<uuid:id>", exports.OneExport.as_view()),
+    path("exports/<uuid:id>/bundle", exports.Bundle.as_view()),
     path("checkpoint", proofs.LatestCheckpoint.as_view()),
     path("proofs/inclusion", proofs.Inclusion.as_view()),
     path("proofs/consistency", proofs.Consistency.as_view()),

@@ -63,16 +63,9 @@ def _exported(**arguments: Any) -> exports.Export:
 
 
 def _wanted(options: dict[str, Any]) -> dict[str, Any]:
-    columns = {
-        "mission": "entry__mission_id",
-        "contract": "entry__contract_id",
-        "since": "index__gt",
-        "until": "index__lt",
-    }
-    wanted = {column: options[name] for name, column in columns.items() if options[name] is not None}
-    if fact := options["fact"]:
-        stem, star, rest = fact.partition("*")
-        if rest or not stem:
-            raise CommandError(f"{fact!r} is not a fact or a prefix of facts ending in *", returncode=2)
-        wanted["entry__fact__startswith" if star else "entry__fact"] = stem
-    return wanted
+    asked = {"mission_id": options["mission"], "contract_id": options["contract"]}
+    asked |= {name: options[name] for name in ("fact", "since", "until")}
+    try:
+        return exports.conditions(asked)
+    except ValueError as problem:
+        raise CommandError(str(problem), returncode=2) from None
