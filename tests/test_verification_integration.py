@@ -112,11 +112,14 @@ def test_the_chain_of_a_contract_is_in_the_tree_and_holds(story: Story) -> None:
 
 
 def test_a_mission_tells_the_same_story(story: Story) -> None:
-    began: dict[str, Any] = story.agent.post("/api/verification/missions", {"goal": "More workers"}).json()["data"]
+    started = story.person(story.people.ada).post("/api/verification/missions", {"goal": "More workers"})
+    began: dict[str, Any] = started.json()["data"]
     asked = story.propose({**config_change({"workers": 4}), "mission_id": began["id"]})
     story.decide(asked, story.people.bea)
     story.wait(asked)
-    told_by_mission = story.person(story.people.eve).data(f"/api/verification/missions/{began['id']}/timeline?limit=100")
+    told_by_mission = story.person(story.people.eve).data(
+        f"/api/verification/missions/{began['id']}/timeline?limit=100"
+    )
     facts = [each["fact"] for each in told_by_mission]
     assert facts[0] == "mission.started"
     assert [fact for fact in facts if not fact.startswith("mission.")] == [each.fact for each in told(asked["id"])]
