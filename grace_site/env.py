@@ -85,11 +85,7 @@ class Environment:
         """A whole number within bounds."""
 
         def parse(value: str) -> int:
-            if (
-                not value.isascii()
-                or not value.lstrip("-").isdigit()
-                or not at_least <= int(value) <= at_most
-            ):
+            if not value.isascii() or not value.lstrip("-").isdigit() or not at_least <= int(value) <= at_most:
                 raise Complaint(f"must be a whole number from {at_least} to {at_most}")
             return int(value)
 
@@ -167,9 +163,7 @@ class Environment:
         try:
             return Path(file).read_text().strip()
         except (OSError, UnicodeDecodeError):
-            self.complain(
-                f"{name}_FILE names {file}, which cannot be read as text; correct the path or the rights."
-            )
+            self.complain(f"{name}_FILE names {file}, which cannot be read as text; correct the path or the rights.")
             return ""
 
 

@@ -118,9 +118,7 @@ class Child:
     def _open_log(self) -> None:
         if self._log is None:
             # Owner only: lines may name people and files.
-            self._log = os.fdopen(
-                os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0
-            )
+            self._log = os.fdopen(os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0)
 
     def _keep(self, chunk: bytes) -> None:
         assert self._log is not None

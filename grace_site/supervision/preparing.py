@@ -91,9 +91,7 @@ def bootstrap(root: Path, env: Mapping[str, str], stopping: Callable[[], bool]) 
     except ValueError:
         if stopping():
             return {}
-        raise CannotStart(
-            f"manage.py bootstrap --json did not answer with JSON, but:\n{answer[-2000:]}"
-        ) from None
+        raise CannotStart(f"manage.py bootstrap --json did not answer with JSON, but:\n{answer[-2000:]}") from None
     return found if isinstance(found, dict) else {}
 
 

@@ -92,9 +92,7 @@ class Supervisor:
         try:
             for spec in self._parts() if not self.stopping else ():
                 self._launch(spec)
-            self._until(
-                self._ready, seconds=READY_SECONDS, what=f"{self.plan.local_url}/readyz does not say ready"
-            )
+            self._until(self._ready, seconds=READY_SECONDS, what=f"{self.plan.local_url}/readyz does not say ready")
         except BaseException:
             self.say(welcome.secrets(told))
             raise
@@ -122,7 +120,7 @@ class Supervisor:
 
     def _parts(self) -> list[Spec]:
         python, plan = sys.executable, self.plan
-        celery = (python, "-m", "celery", "-A", "grace_site")
+        celery = (python, "-m", "celery", "-A", "grace_site", "--quiet")
         web = (python, "-m", "grace_site.supervision.web", "--host", plan.host, "--port", str(plan.port))
         return [
             Spec(
