@@ -120,6 +120,10 @@ class ApprovalRequestAdmin(VerbAdmin):
         ),
     )
 
+    def name_of(self, row: ApprovalRequest) -> str:
+        """The action it is about."""
+        return str(row.contract)
+
     def evidence(self, row: ApprovalRequest) -> list[Evidence]:
         """Everything a decision is made on, complete."""
         revision = row.revision

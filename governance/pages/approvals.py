@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
 from governance import approvals, principals, risk
-from governance.models import Agent, ApprovalRequest, Decision
+from governance.models import ApprovalRequest, Decision
 
 from . import base, diffs, effects, timelines
 from .base import PageRequest
@@ -117,7 +117,7 @@ def show(request: PageRequest, request_id: UUID, *, refused: Refused | None = No
             "contract": contract,
             "revision": item.revision,
             "effect": effects.expected(item.revision.expected_effect),
-            "asker": Agent.objects.filter(user_id=item.requested_by_id).select_related("owner").first(),
+            "asker": principals.agent_of(item.requested_by),
             "reversibility": item.risk.get("reversibility", ""),
             "rules": item.assessment.rules,
             "record": [

@@ -55,7 +55,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 def nav(context: template.Context) -> dict[str, Any]:
     """The navigation of somebody who is logged in, with the number of open requests and what is held."""
     request = context["request"]
-    can = getattr(request, "permissions", frozenset())
+    can: frozenset[str] = getattr(request, "permissions", frozenset())
     groups = [
         (title, [link for item in items if (link := _link(item, can, request.path))]) for title, items in NAVIGATION
     ]

@@ -44,6 +44,10 @@ def pages(scene: Scene) -> dict[str, str]:
         "overview": "/overview",
         "missions": "/missions",
         "incidents": "/incidents",
+        "admin": "/admin/",
+        "admin-request": f"/admin/governance/approvalrequest/{scene.requests['limits'].pk}/change/",
+        "admin-approve": f"/admin/governance/approvalrequest/{scene.requests['limits'].pk}/verb/approve/",
+        "admin-contracts": "/admin/verification/contract/",
         "not-found": "/approvals/00000000-0000-0000-0000-000000000000",
     }
 
@@ -54,6 +58,8 @@ def test_it_shows_every_page_to_everybody(
 ) -> None:
     shots = Path(os.environ.get("SCREENSHOTS", tmp_path))
     bea = visit(**LOOKS[look])
+    bea.go("/admin/login/")
+    bea.page.screenshot(path=shots / f"login-{look}.png")
     bea.log_in("bea")
     wrong = {}
     for name, path in pages(scene).items():
