@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from auditlog.actors import Actor
 from governance import access, agents
 from governance.management.acting import acting_as, add_as, refusals_end_it
 
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             metavar="ACTION_TYPE",
             help="An action type it may propose (repeat; default: all, the policy decides).",
         )
-        create.add_argument("--limit", type=int, default=None, help="Most open requests (default: AGENT_OPEN_REQUESTS).")
+        create.add_argument("--limit", type=int, default=None, help="Most open requests.")
         rotate = verbs.add_parser("rotate", help="Make another key.")
         rotate.add_argument(
             "--overlap-hours", type=float, default=24.0, help="How long the earlier keys stay good (default 24)."
@@ -65,7 +66,9 @@ class Command(BaseCommand):
         if "key" in said:
             self.stdout.write("Keep the key now; it is not shown again.")
 
-    def _create(self, name: str, *, by: Any, owner: str, allow: list[str], limit: int | None, days: int, **_: Any) -> Any:
+    def _create(
+        self, name: str, *, by: Actor, owner: str, allow: list[str], limit: int | None, days: int, **_: Any
+    ) -> dict[str, str]:
         found = User.objects.filter(username=owner).first()
         if found is None:
             raise CommandError(f"There is nobody called {owner!r}.", returncode=2)
@@ -80,7 +83,7 @@ class Command(BaseCommand):
         )
         return {"agent": agent.name, "id": str(agent.pk), "owner": owner, "key": key}
 
-    def _rotate(self, name: str, *, by: Any, overlap_hours: float, days: int, **_: Any) -> Any:
+    def _rotate(self, name: str, *, by: Actor, overlap_hours: float, days: int, **_: Any) -> dict[str, str]:
         agent = agents.named(name)
         key = agents.rotate(
             agent_id=agent.pk,
@@ -91,6 +94,6 @@ class Command(BaseCommand):
         )
         return {"agent": agent.name, "id": str(agent.pk), "key": key}
 
-    def _revoke(self, name: str, *, by: Any, reason: str, **_: Any) -> Any:
+    def _revoke(self, name: str, *, by: Actor, reason: str, **_: Any) -> dict[str, str]:
         agent = agents.revoke(agent_id=agents.named(name).pk, by=by, reason=reason, now=timezone.now())
         return {"agent": agent.name, "id": str(agent.pk), "state": agent.state}
