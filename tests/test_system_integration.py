@@ -242,6 +242,7 @@ def test_missions_begin_and_end(story: Story) -> None:
     assert ada.data(f"{V}/missions/{mission}")["state"] == "active"
     ended = ada.post(f"{V}/missions/{mission}/complete", {})
     assert ended.status_code == 200, ended.content
+    sequencer.run()
     facts = [each["fact"] for each in ada.data(f"{V}/missions/{mission}/timeline")]
     assert facts == ["mission.started", "mission.completed"]
 
