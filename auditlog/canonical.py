@@ -22,6 +22,9 @@ _NAME = re.compile(r"[a-z0-9_]+")
 JsonValue = None | bool | int | str | list[Any] | dict[str, Any]
 
 
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)
+
+
 class NotCanonical(ValueError):
     """A value has no canonical form; `pointer` (RFC 6901) names the offending member."""
 
@@ -33,8 +36,16 @@ class NotCanonical(ValueError):
 
 def dumps(value: object) -> bytes:
     """The canonical bytes of `value`. Raises NotCanonical."""
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
+    return encode(plain(value))
+
+
+def encode(value: JsonValue) -> bytes:
+    """The canonical bytes of what `plain` has made. Raises NotCanonical for text with lone surrogates."""
+    try:
+        return _encoder.encode(value).encode()
+    except UnicodeEncodeError:
+        plain(value)
+        raise
 
 
 def stamp(at: datetime) -> str:
@@ -45,7 +56,10 @@ def stamp(at: datetime) -> str:
 
 
 def plain(value: object, pointer: str = "", depth: int = 0) -> JsonValue:
-    """`value` in plain JSON types of the restricted domain; times, UUIDs and enums become text."""
+    """`value` in plain JSON types of the restricted domain; times, UUIDs and enums become text.
+
+    Raises NotCanonical, whose pointer begins with `pointer`.
+    """
     if depth > MAX_DEPTH:
         raise NotCanonical(pointer, f"nested deeper than {MAX_DEPTH}")
     if value is None or isinstance(value, bool):
@@ -57,12 +71,17 @@ def plain(value: object, pointer: str = "", depth: int = 0) -> JsonValue:
     if isinstance(value, int):
         return _integer(value, pointer)
     if isinstance(value, Mapping):
-        return {
-            _name(name, pointer): plain(item, f"{pointer}/{escape(name)}", depth + 1) for name, item in value.items()
-        }
+        return {_name(name, pointer): _below(item, pointer, name, depth) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, f"{pointer}/{index}", depth + 1) for index, item in enumerate(value)]
+        return [_below(item, pointer, index, depth) for index, item in enumerate(value)]
     return _text_of_scalar(value, pointer)
+
+
+def _below(value: object, pointer: str, name: object, depth: int) -> JsonValue:
+    """A member or item. The usual ones need no pointer, and making one takes longer than looking at them."""
+    if value is None or type(value) is bool or (type(value) is str and value.isascii()):
+        return value
+    return plain(value, f"{pointer}/{escape(name)}", depth + 1)
 
 
 def escape(name: object) -> str:

@@ -377,6 +377,30 @@ def retry(*, job_id: UUID, by: Actor, now: datetime) -> Job:
     return job
 
 
+def ended(job_id: UUID) -> bool:
+    """Whether a job will not run again by itself. One that is gone has ended too."""
+    return not Job.objects.filter(pk=job_id).exclude(state__in=FINAL).exists()
+
+
+def is_owed(*, kind: str, subject_id: str) -> bool:
+    """Whether a job of this kind about this subject has not ended."""
+    return Job.objects.filter(kind=kind, subject_id=str(subject_id)).exclude(state__in=FINAL).exists()
+
+
+def reschedule(*, kind: str, subject_id: str, due_at: datetime, now: datetime) -> bool:
+    """Give a queued job another time. Whether there was one."""
+    with log.recording():
+        waiting = Job.objects.filter(kind=kind, subject_id=str(subject_id), state=JobState.QUEUED)
+        job = waiting.select_for_update().order_by("created_at").first()
+        if job is None:
+            return False
+        job.due_at, job.sent_at = due_at, now if due_at <= now else None
+        job.save(update_fields=["due_at", "sent_at"])
+        if job.sent_at is not None:
+            _send_on_commit(job)
+    return True
+
+
 def bring_forward(*, kind: str, subject_id: str, now: datetime) -> int:
     """What a queued job waited for has happened: make it due now. Returns how many jobs were waiting."""
     with log.recording():

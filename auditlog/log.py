@@ -143,18 +143,18 @@ def commitment(value: str, salt: bytes) -> str:
 def _drafted(entry: Entry, fact: Facts, actor: Actor, subject: Subject, data: Mapping[str, object]) -> _Draft:
     disclosures: list[Disclosure] = []
     clean = canonical.plain(redaction.scrub(data), "/data")
-    facts.check(fact, canonical.dumps(clean))
+    facts.check(fact, canonical.encode(clean))
     assert isinstance(clean, dict)
     document = _document(entry, actor, subject, clean)
     for pointer, owner in _personal_members(fact, actor, subject, clean):
         _commit_to(document, pointer, owner, entry, disclosures)
     document["commitments"].sort(key=lambda each: each["pointer"])
     payload = None
-    written = canonical.dumps(document)
+    written = canonical.encode(document)
     if len(written) > MAX_BYTES:
         payload = _payload(document["data"])
         document["data"] = {"sha256": payload.sha256, "bytes": payload.size}
-        written = canonical.dumps(document)
+        written = canonical.encode(document)
         if len(written) > MAX_BYTES:
             raise EntryTooLarge(f"{entry.fact}: {len(written)} bytes")
     entry.bytes = written
@@ -170,14 +170,18 @@ def _document(entry: Entry, actor: Actor, subject: Subject, data: dict[str, Any]
         "actor": {"kind": actor.kind, "id": actor.id, "label": actor.label},
         "subsystem": entry.subsystem,
         "subject": {"kind": subject.kind, "id": entry.subject_id, "label": subject.label},
-        "mission_id": entry.mission_id,
-        "contract_id": entry.contract_id,
+        "mission_id": _text(entry.mission_id),
+        "contract_id": _text(entry.contract_id),
         "correlation_id": entry.correlation_id,
-        "caused_by": entry.caused_by,
+        "caused_by": _text(entry.caused_by),
         "outcome": entry.outcome,
         "data": data,
         "commitments": [],
     }
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _personal_members(
