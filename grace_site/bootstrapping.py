@@ -15,7 +15,7 @@ from django.core import checks
 from django.core.management import call_command
 from django.utils import timezone
 
-from auditlog import integrity, jobs, signer
+from auditlog import integrity, jobs, mesh, signer
 from auditlog.actors import SYSTEM
 from governance import agents, proposals
 from governance import seeds as governance_seeds
@@ -77,6 +77,8 @@ def database(told: Told) -> str:
     except preparing.CannotStart as reason:
         raise StepFailed(str(reason)) from None
     call_command("migrate", interactive=False, verbosity=0)
+    # From here on every subscriber hears everything: one that is first seen later begins at the end of the log.
+    mesh.register_all()
     return str(settings.DATABASES["default"]["ENGINE"]).rpartition(".")[2]
 
 
@@ -151,9 +153,7 @@ def first_contract(told: Told) -> str:
     if not missions.tracked():
         return "not tried: missions are not tracked (MISSION_TRACKING_ENABLED)"
     contract = _first_contract(timezone.now())
-    contract = _finished(
-        lambda: Contract.objects.get(pk=contract.pk), lambda row: row.settled_at is not None
-    )
+    contract = _finished(lambda: Contract.objects.get(pk=contract.pk), lambda row: row.settled_at is not None)
     if contract.state != State.VERIFIED or contract.mission_id is None:
         raise StepFailed(f"The first contract is {contract.state}; see /contracts/{contract.pk}.")
     jobs.run_until_idle()

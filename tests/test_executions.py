@@ -49,7 +49,17 @@ def ledger(tmp_path):
     executors.unregister(executor.action_type)
 
 
-def authorized(*, target="ledger:a", tier="tier_1", effect=None, preconditions=(), max_attempts=3, **parameters):
+def authorized(
+    *,
+    target="ledger:a",
+    tier="tier_1",
+    effect=None,
+    preconditions=(),
+    max_attempts=3,
+    not_before=None,
+    valid_until=None,
+    **parameters,
+):
     """A contract that appends the line `one` and promises to have done so."""
     now = timezone.now()
     draft = contracts.Draft(
@@ -59,6 +69,7 @@ def authorized(*, target="ledger:a", tier="tier_1", effect=None, preconditions=(
         expected_effect=effect or {"target_state": {"count": 1}},
         preconditions=list(preconditions),
         max_attempts=max_attempts,
+        not_before=not_before,
     )
     contract = contracts.propose(
         draft=draft,
@@ -70,7 +81,7 @@ def authorized(*, target="ledger:a", tier="tier_1", effect=None, preconditions=(
         now=now,
     )
     return contracts.authorize(
-        contract_id=contract.pk, tier=tier, digest="d" * 64, valid_until=None, by=ADA, now=now
+        contract_id=contract.pk, tier=tier, digest="d" * 64, valid_until=valid_until, by=ADA, now=now
     )
 
 
@@ -344,6 +355,100 @@ def test_verification_switched_off_claims_nothing(gate, ledger, settings):
 def test_an_effect_inside_a_transaction_is_refused(gate, ledger):
     with pytest.raises(running.InsideTransaction), transaction.atomic():
         running.outside_transaction()
+
+
+def test_p_authorized_twice_it_is_owed_once(gate, ledger):
+    contract = authorized(not_before=timezone.now() + timedelta(hours=1))
+    now = timezone.now()
+    contracts.await_approval(
+        contract_id=contract.pk, tier="tier_2", by=ADA, reason="the approval was withdrawn", now=now
+    )
+    contracts.authorize(
+        contract_id=contract.pk, tier="tier_2", digest="d" * 64, valid_until=None, by=ADA, now=now
+    )
+    assert Job.objects.filter(subject_id=str(contract.pk)).count() == 1
+    assert settle(contract, seconds=3700).state == State.VERIFIED
+    assert ledger.lines("ledger:a") == ["one"]
+
+
+def test_p_a_second_job_never_carries_what_another_has_begun(gate, ledger):
+    contract = authorized()
+    _begun(contract)
+    second = _another_job(contract)
+    assert jobs.run(second.pk)
+    second.refresh_from_db()
+    assert second.state == "queued"
+    assert ledger.lines("ledger:a") == []
+
+
+def test_p_a_job_that_takes_over_from_an_ended_one_doubts_first(gate, ledger):
+    contract = authorized(deadline=50)
+    attempt = _begun(contract)
+    running._keep_the_way_back(attempt)
+    running._execute(attempt)
+    Job.objects.filter(pk=attempt.lease.job_id).update(state="cancelled", lease_until=None)
+    _another_job(contract)
+    assert settle(contract).state == State.VERIFIED
+    assert "contract.in_doubt" in facts(contract)
+    assert ledger.lines("ledger:a") == ["one"]
+
+
+def test_q_the_first_job_records_nothing_once_another_took_over(gate, ledger):
+    contract = authorized()
+    attempt = _begun(contract)
+    Execution.objects.update(job_id=_another_job(contract).pk)
+    with pytest.raises(jobs.LeaseLost):
+        running.perform(attempt)
+
+
+def test_a_retry_that_may_no_longer_start_is_dead_lettered_with_the_reason(gate, ledger):
+    contract = settle(authorized(then="refuse"))
+    gate.why = Closed("test", "drifted", "The target moved.", Then.REAPPROVE)
+    settle(contract, seconds=10)
+    assert contract.state == State.FAILED
+    assert contract.dead_lettered_at
+    assert contract.settled_at
+    assert facts(contract)[-1] == "contract.dead_lettered"
+
+
+def test_m_whatever_turns_it_away_every_gate_hears_of_it(gate, ledger, monkeypatch):
+    heard = []
+    monkeypatch.setattr(gate, "closed", lambda dispatch, why: heard.append(why.code))
+    unmet = [{"type": "state_match", "path": "count", "equals": 5}]
+    contract = settle(authorized(tier="tier_2", preconditions=unmet))
+    assert contract.state == State.AWAITING_APPROVAL
+    assert heard == ["precondition_unmet"]
+
+
+def test_i_a_retry_by_a_person_needs_an_authorization_that_is_still_good(gate, ledger):
+    until = timezone.now() + timedelta(hours=1)
+    contract = settle(authorized(then="refuse", max_attempts=1, valid_until=until))
+    with pytest.raises(contracts.AuthorizationUsedUp):
+        contracts.retry(contract_id=contract.pk, by=ADA, now=until)
+    contracts.retry(contract_id=contract.pk, by=ADA, now=until - timedelta(minutes=1))
+    assert facts(contract)[-1] == "contract.retried"
+
+
+def test_i_a_target_that_is_never_observable_lets_its_authorization_expire(gate, ledger):
+    contract = authorized(valid_until=timezone.now() + timedelta(hours=1))
+    ledger.unreadable = True
+    assert settle(contract).state == State.AUTHORIZED
+    assert settle(contract, seconds=3601).state == State.EXPIRED
+
+
+def test_h_a_contract_that_no_job_carries_is_owed_again(gate, ledger):
+    contract = authorized()
+    Job.objects.update(state="cancelled")
+    later = timezone.now() + timedelta(minutes=3)
+    assert contracts.owe_what_is_owed_by_none(now=later) == 1
+    assert contracts.owe_what_is_owed_by_none(now=later) == 0
+    assert settle(contract, seconds=200).state == State.VERIFIED
+
+
+def _another_job(contract):
+    now = timezone.now()
+    with transaction.atomic():
+        return jobs.enqueue(kind=contracts.EXECUTION_JOB, subject_id=str(contract.pk), now=now)
 
 
 def _begun(contract):

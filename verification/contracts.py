@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -67,6 +67,20 @@ MOVES: dict[str, frozenset[str]] = {
 """The moves the product makes by itself. `resolve` is the one way out of partial, held and in_doubt for people."""
 
 RESOLVABLE = frozenset({State.PARTIAL, State.HELD, State.IN_DOUBT})
+GOING_ON = frozenset(
+    {
+        State.AUTHORIZED,
+        State.EXECUTING,
+        State.VERIFYING,
+        State.VIOLATED,
+        State.ROLLING_BACK,
+        State.IN_DOUBT,
+        State.FAILED,
+    }
+)
+"""States in which a job carries the contract (a dead-lettered one excepted)."""
+UNOWED_FOR = timedelta(minutes=2)
+UNOWED_BATCH = 1000
 VERDICTS = frozenset({State.VERIFIED, State.FAILED, State.ROLLED_BACK})
 
 
@@ -81,6 +95,13 @@ class NotNow(Refused):
     """The contract is in a state from which this cannot be done."""
 
     code = "contract_not_now"
+    kind = Kind.CONFLICT
+
+
+class AuthorizationUsedUp(Refused):
+    """The authorization of the contract is no longer good."""
+
+    code = "authorization_expired"
     kind = Kind.CONFLICT
 
 
@@ -349,16 +370,34 @@ def authorize(
 
 
 def _owe_execution(contract: Contract, *, due_at: datetime, now: datetime) -> None:
-    # What allowed it is what led to everything the job will do.
-    with story(contract), context.caused_by(log.latest(contract.pk)):
-        jobs.enqueue(
-            kind=EXECUTION_JOB,
-            subject_id=str(contract.pk),
-            due_at=due_at,
-            now=now,
-            contract_id=contract.pk,
-            mission_id=contract.mission_id,
-        )
+    """Owe the contract's execution once: a job that waits already is given the new time."""
+    if jobs.reschedule(kind=EXECUTION_JOB, subject_id=str(contract.pk), due_at=due_at, now=now):
+        return
+    jobs.enqueue(
+        kind=EXECUTION_JOB,
+        subject_id=str(contract.pk),
+        due_at=due_at,
+        now=now,
+        contract_id=contract.pk,
+        mission_id=contract.mission_id,
+    )
+
+
+def owe_what_is_owed_by_none(*, now: datetime) -> int:
+    """Give every contract that has to go on, and that no job carries any more, a new job. Answers how many.
+
+    Nothing in Grace ends such a job early; this is for what people and databases do to it.
+    """
+    since = now - UNOWED_FOR
+    active = Contract.objects.filter(state__in=GOING_ON, state_changed_at__lt=since, dead_lettered_at=None)
+    found = 0
+    for contract in active.order_by("state_changed_at")[:UNOWED_BATCH]:
+        if jobs.is_owed(kind=EXECUTION_JOB, subject_id=str(contract.pk)):
+            continue
+        with log.recording():
+            _owe_execution(contract, due_at=now, now=now)
+            found += 1
+    return found
 
 
 def reject(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contract:
@@ -417,14 +456,21 @@ def resolve(*, contract_id: UUID, verdict: str, reason: str, by: Actor, now: dat
 
 
 def retry(*, contract_id: UUID, by: Actor, now: datetime) -> Contract:
-    """A person asks for one more attempt of a dead-lettered contract, under the same authorization."""
+    """A person asks for one more attempt of a dead-lettered contract, while its authorization is good.
+
+    Raises NotNow and AuthorizationUsedUp.
+    """
     with log.recording():
         contract = lock(contract_id)
         if contract.state != State.FAILED or contract.dead_lettered_at is None:
             raise NotNow(f"The contract is {contract.state}; only a dead-lettered one can be tried again.")
+        if contract.valid_until is not None and contract.valid_until <= now:
+            raise AuthorizationUsedUp("What authorized this contract has run out; propose it again.")
         contract.max_attempts = contract.executions.count() + 1
         contract.dead_lettered_at = contract.settled_at = None
         contract.save(update_fields=["max_attempts", "dead_lettered_at", "settled_at"])
+        about = {"action_type": contract.action_type, "target": contract.target, "tier": contract.tier}
+        record(contract, ContractFact.RETRIED, {**about, "attempts": contract.max_attempts}, by=by, now=now)
         _owe_execution(contract, due_at=now, now=now)
         return contract
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from auditlog import log
+from auditlog import jobs, log
 from auditlog.actors import SYSTEM
-from auditlog.jobs import Lease
+from auditlog.jobs import Lease, LeaseLost
 from auditlog.refusals import Kind, Refused
 
 from . import contracts, gates
@@ -38,6 +38,8 @@ OPEN = frozenset(
         Execution.State.ROLLING_BACK,
     }
 )
+NO_TOKEN = -1
+"""The token of an attempt whose job has ended: no lease ever carries it."""
 DEADLINE_MARGIN = timedelta(seconds=5)
 RETRY_BASE_SECONDS, RETRY_CAP_SECONDS = 2.0, 300.0
 
@@ -53,6 +55,13 @@ class TargetBusy(Refused):
     """Another attempt holds the target; contracts on one target run one after the other."""
 
     code = "target_busy"
+    kind = Kind.CONFLICT
+
+
+class CarriedElsewhere(Refused):
+    """Another job of this contract, which has not ended, carries its open attempt."""
+
+    code = "carried_elsewhere"
     kind = Kind.CONFLICT
 
 
@@ -78,7 +87,7 @@ def adopt(*, contract_id: UUID, lease: Lease, now: datetime) -> Execution:
     """The open attempt of this contract, or a new one that holds its target.
 
     An attempt that had begun keeps the token it began with: a newer lease knows by it that the attempt is in doubt.
-    Raises NothingToDo and TargetBusy.
+    Raises NothingToDo, TargetBusy, and CarriedElsewhere when another live job has the attempt in hand.
     """
     with log.recording():
         lease.fence()
@@ -86,10 +95,21 @@ def adopt(*, contract_id: UUID, lease: Lease, now: datetime) -> Execution:
         execution = contract.executions.filter(state__in=OPEN).last()
         if execution is None:
             return _prepare(contract, lease=lease, now=now)
-        if execution.state == Execution.State.PREPARING:
-            execution.token, execution.job_id = lease.token, lease.job_id
-            execution.save(update_fields=["token", "job_id"])
+        if execution.job_id != lease.job_id:
+            _take_over(execution, lease)
+        elif execution.state == Execution.State.PREPARING:
+            execution.token = lease.token
+            execution.save(update_fields=["token"])
         return execution
+
+
+def _take_over(execution: Execution, lease: Lease) -> None:
+    """Go on with an attempt whose job has ended; what it had begun is in doubt, whatever its token was."""
+    if not jobs.ended(execution.job_id):
+        raise CarriedElsewhere("Another job carries this attempt.")
+    execution.job_id = lease.job_id
+    execution.token = lease.token if execution.state == Execution.State.PREPARING else NO_TOKEN
+    execution.save(update_fields=["job_id", "token"])
 
 
 def _prepare(contract: Contract, *, lease: Lease, now: datetime) -> Execution:
@@ -110,11 +130,20 @@ def _prepare(contract: Contract, *, lease: Lease, now: datetime) -> Execution:
         raise TargetBusy(f"Another attempt holds {contract.target}.") from None
 
 
-def release(*, execution_id: UUID, lease: Lease) -> None:
-    """Give up an attempt that has touched nothing."""
+def put_off(*, execution_id: UUID, lease: Lease, now: datetime) -> Closed | None:
+    """Give up an attempt whose target cannot be observed: nothing was touched.
+
+    Once its authorization has run out the contract expires, and that is answered; otherwise it waits.
+    """
     with log.recording():
-        lease.fence()
-        Execution.objects.filter(pk=execution_id, state=Execution.State.PREPARING).delete()
+        execution, contract = _locked(execution_id, lease)
+        wait = patience_seconds(contract, now)
+        why = Closed("observation", "target_not_observable", "The target cannot be observed.", Then.WAIT, wait)
+        if contract.valid_until is not None and contract.valid_until <= now:
+            why = replace(why, detail="The target could not be observed in time.", then=Then.EXPIRE)
+        nothing = Observation({}, now)
+        _turn_away(Dispatch(contract, execution.revision, execution, nothing, "", now), why)
+        return why
 
 
 def begin(
@@ -133,19 +162,16 @@ def begin(
     `unmet` names a precondition that does not hold, or is empty.
     """
     with log.recording():
-        lease.fence()
-        execution, contract = _locked(execution_id)
+        execution, contract = _locked(execution_id, lease)
+        if execution.state != Execution.State.PREPARING:
+            raise LeaseLost(str(lease.job_id))
         if contract.state not in STARTABLE:
             execution.delete()
             return Closed("contract", "not_startable", f"The contract is {contract.state}.", Then.CANCEL)
         dispatch = Dispatch(contract, execution.revision, execution, observation, fingerprint, now)
-        if unmet:
-            then = Then.CANCEL if contract.tier == "tier_1" else Then.REAPPROVE
-            why: Closed | None = Closed("preconditions", "precondition_unmet", unmet, then)
-        else:
-            why = gates.first_closed(dispatch)
+        why = _unmet(contract, unmet) if unmet else gates.first_closed(dispatch)
         if why is not None:
-            _turn_away(contract, execution, why, now=now)
+            _turn_away(dispatch, why)
             return why
         gates.begun(dispatch)
         execution.baseline_metrics = baseline_metrics
@@ -153,12 +179,26 @@ def begin(
         return None
 
 
-def _turn_away(contract: Contract, execution: Execution, why: Closed, *, now: datetime) -> None:
-    execution.delete()
-    if why.then == Then.WAIT or contract.state != State.AUTHORIZED:
+def _unmet(contract: Contract, unmet: str) -> Closed:
+    """Where people were asked they are asked again; what ran by itself has nobody to ask."""
+    then = Then.CANCEL if contract.tier == "tier_1" else Then.REAPPROVE
+    return Closed("preconditions", "precondition_unmet", unmet, then)
+
+
+def _turn_away(dispatch: Dispatch, why: Closed) -> None:
+    """Give the attempt up before it touched anything, and let the contract become what the no says."""
+    contract, now = dispatch.contract, dispatch.now
+    dispatch.execution.delete()
+    if why.then == Then.WAIT:
         return
+    gates.closed(dispatch, why)
     reason = f"{why.code}: {why.detail}"
-    if why.then == Then.REAPPROVE:
+    if contract.state != State.AUTHORIZED:
+        # A retry that may no longer start: the attempts before it are all there will be.
+        contracts.dead_letter(
+            contract, attempts=contract.executions.count(), error=reason, by=SYSTEM, now=now
+        )
+    elif why.then == Then.REAPPROVE:
         contracts.await_approval(
             contract_id=contract.pk, tier=contract.tier, by=SYSTEM, reason=reason, now=now
         )
@@ -188,14 +228,13 @@ def keep_snapshot(*, execution_id: UUID, lease: Lease, snapshot: Snapshot) -> No
     """Tie the way back to the attempt, before anything is done."""
     with log.recording():
         lease.fence()
-        Execution.objects.filter(pk=execution_id).update(snapshot=snapshot)
+        Execution.objects.filter(pk=execution_id, job_id=lease.job_id).update(snapshot=snapshot)
 
 
 def record_result(*, execution_id: UUID, lease: Lease, result: ExecutionResult, now: datetime) -> Execution:
     """Write down what the executor says; whether it is true is observed next."""
     with log.recording():
-        lease.fence()
-        execution, contract = _locked(execution_id)
+        execution, contract = _locked(execution_id, lease)
         execution.result = {**result.as_dict(), "retryable": result.retryable}
         execution.state = Execution.State.VERIFYING
         execution.save(update_fields=["result", "state"])
@@ -214,8 +253,7 @@ def record_result(*, execution_id: UUID, lease: Lease, result: ExecutionResult, 
 def doubt(*, execution_id: UUID, lease: Lease, now: datetime) -> Execution:
     """An attempt began and nobody recorded how it ended: say so, and keep its target."""
     with log.recording():
-        lease.fence()
-        execution, contract = _locked(execution_id)
+        execution, contract = _locked(execution_id, lease)
         execution.state = Execution.State.IN_DOUBT
         execution.save(update_fields=["state"])
         contracts.move(
@@ -233,7 +271,7 @@ def keep_samples(*, execution_id: UUID, lease: Lease, findings: Findings) -> Non
     """Keep what a long verification has measured so far."""
     with log.recording():
         lease.fence()
-        Execution.objects.filter(pk=execution_id).update(
+        Execution.objects.filter(pk=execution_id, job_id=lease.job_id).update(
             measurements=[each.as_dict() for each in findings.measurements], observed=findings.state
         )
 
@@ -246,8 +284,7 @@ def conclude(
     Answers the attempt and, when the contract failed and may be tried again, after how many seconds.
     """
     with log.recording():
-        lease.fence()
-        execution, contract = _locked(execution_id)
+        execution, contract = _locked(execution_id, lease)
         execution.measurements = [each.as_dict() for each in findings.measurements]
         execution.observed, execution.outcome = findings.state, findings.judgement.outcome
         execution.confidence = contract.confidence = findings.judgement.confidence
@@ -347,8 +384,7 @@ def finish_rollback(
 ) -> Execution:
     """Settle a rollback by what was observed after it: as before, or held and loud."""
     with log.recording():
-        lease.fence()
-        execution, contract = _locked(execution_id)
+        execution, contract = _locked(execution_id, lease)
         execution.rollback_result = result.as_dict()
         execution.rollback_observed = observation.state if observation else None
         if restored:
@@ -372,10 +408,15 @@ def finish_rollback(
 # --- shared by the verbs above ---
 
 
-def _locked(execution_id: UUID) -> tuple[Execution, Contract]:
-    contract_id = Execution.objects.values_list("contract_id", flat=True).get(pk=execution_id)
-    contract = contracts.lock(contract_id)
-    execution = Execution.objects.select_for_update(of=("self",)).select_related("revision").get(pk=execution_id)
+def _locked(execution_id: UUID, lease: Lease) -> tuple[Execution, Contract]:
+    """The attempt and its contract, locked; raises LeaseLost when another job carries the attempt by now."""
+    lease.fence()
+    found = Execution.objects.filter(pk=execution_id, job_id=lease.job_id)
+    contract_id = found.values_list("contract_id", flat=True).first()
+    contract = contracts.lock(contract_id) if contract_id else None
+    execution = found.select_for_update(of=("self",)).select_related("revision").first()
+    if execution is None or contract is None:
+        raise LeaseLost(str(lease.job_id))
     execution.contract = contract
     return execution, contract
 
@@ -443,6 +484,12 @@ def _record_action(
         data["confidence"] = str(execution.confidence)
     outcome = "failure" if fact is AgenticFact.ACTION_FAILED else "success"
     contracts.record(contract, fact, data, by=SYSTEM, now=now, outcome=outcome)
+
+
+def patience_seconds(contract: Contract, now: datetime) -> float:
+    """How long to wait for a target that cannot be observed: a tenth of the time waited so far, 5 s to 5 min."""
+    waited = (now - (contract.authorized_at or now)).total_seconds()
+    return min(300.0, max(5.0, waited / 10))
 
 
 def backoff_seconds(attempt: int) -> float:

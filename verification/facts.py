@@ -72,6 +72,15 @@ class DeadLettered(TypedDict):
     error: str
 
 
+class Retried(TypedDict):
+    """A person asked for one more attempt; `attempts` counts those there may be now."""
+
+    action_type: str
+    target: str
+    tier: str
+    attempts: int
+
+
 class Action(TypedDict):
     """An attempt to act began or ended."""
 
@@ -126,6 +135,7 @@ class ContractFact(Facts):
     REVISED = fact("contract.revised", Revised)
     RESOLVED = fact("contract.resolved", Resolved)
     DEAD_LETTERED = fact("contract.dead_lettered", DeadLettered)
+    RETRIED = fact("contract.retried", Retried)
     PROPOSED = fact("contract.proposed", Moved)
     DENIED = fact("contract.denied", Moved)
     AWAITING_APPROVAL = fact("contract.awaiting_approval", Moved)

@@ -58,7 +58,10 @@ class Gate(Protocol):
         ...
 
     def closed(self, dispatch: Dispatch, why: Closed) -> None:
-        """This gate said no; what it writes here is kept."""
+        """The contract is turned away, by this gate or for another reason; what is written here is kept.
+
+        Not called when the contract only has to wait.
+        """
         ...
 
     def begun(self, dispatch: Dispatch) -> None:
@@ -84,14 +87,16 @@ def registered() -> Iterable[Gate]:
 
 
 def first_closed(dispatch: Dispatch) -> Closed | None:
-    """Ask every gate in turn; the first no decides, and its gate may write why."""
+    """Ask every gate in turn; the first no decides."""
     if not _gates:
         return NO_GATE
+    return next((why for gate in _gates.values() if (why := gate.check(dispatch))), None)
+
+
+def closed(dispatch: Dispatch, why: Closed) -> None:
+    """Tell every gate that the contract is turned away, whatever the reason."""
     for gate in _gates.values():
-        if why := gate.check(dispatch):
-            gate.closed(dispatch, why)
-            return why
-    return None
+        gate.closed(dispatch, why)
 
 
 def begun(dispatch: Dispatch) -> None:

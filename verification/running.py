@@ -123,7 +123,7 @@ def run(job: Job, lease: Lease) -> dict[str, Any]:
             execution = executions.adopt(contract_id=contract_id, lease=lease, now=lease.now())
         except executions.NothingToDo as refusal:
             return {"skipped": refusal.detail}
-        except executions.TargetBusy:
+        except (executions.TargetBusy, executions.CarriedElsewhere):
             raise RunAgain(after=BUSY_SECONDS) from None
         while step := STEPS.get(execution.state):
             attempt = Attempt.of(execution, lease)
@@ -136,18 +136,19 @@ def run(job: Job, lease: Lease) -> dict[str, Any]:
 def begin(attempt: Attempt) -> bool:
     """Look at the target and the preconditions, then ask to begin. False when the attempt was given up."""
     observation = attempt.observe()
+    now = attempt.lease.now
     if observation is None:
-        executions.release(**attempt.ids)
-        raise RunAgain(after=BUSY_SECONDS)
-    closed = executions.begin(
-        **attempt.ids,
-        observation=observation,
-        fingerprint=attempt.executor.fingerprint(observation),
-        unmet=_unmet_precondition(attempt, observation),
-        baseline_metrics=measuring.before(criteria.parse(attempt.execution.revision.expected_effect)),
-        deadline_seconds=attempt.executor.deadline_seconds(attempt.call),
-        now=attempt.lease.now(),
-    )
+        closed = executions.put_off(**attempt.ids, now=now())
+    else:
+        closed = executions.begin(
+            **attempt.ids,
+            observation=observation,
+            fingerprint=attempt.executor.fingerprint(observation),
+            unmet=_unmet_precondition(attempt, observation),
+            baseline_metrics=measuring.before(criteria.parse(attempt.execution.revision.expected_effect)),
+            deadline_seconds=attempt.executor.deadline_seconds(attempt.call),
+            now=now(),
+        )
     if closed is None:
         return True
     logger.info("not_started", gate=closed.gate, code=closed.code, detail=closed.detail)

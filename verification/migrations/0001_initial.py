@@ -212,4 +212,8 @@ class Migration(migrations.Migration):
             model_name='execution',
             constraint=models.UniqueConstraint(fields=('contract', 'attempt'), name='attempt_number_once'),
         ),
+        migrations.AddConstraint(
+            model_name='execution',
+            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['settled', 'held']), _negated=True), fields=('contract',), name='one_open_attempt_per_contract'),
+        ),
     ]

@@ -60,6 +60,11 @@ class Execution(models.Model):
                 fields=["target"], condition=models.Q(holds_target=True), name="one_execution_per_target"
             ),
             models.UniqueConstraint(fields=["contract", "attempt"], name="attempt_number_once"),
+            models.UniqueConstraint(
+                fields=["contract"],
+                condition=~models.Q(state__in=["settled", "held"]),
+                name="one_open_attempt_per_contract",
+            ),
         ]
 
     def __str__(self) -> str:
