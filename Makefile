@@ -1,6 +1,6 @@
 # Grace. `make run` and `make test` need Python 3.11, pip and make, and nothing else.
 
-PYTHON ?= python3.11
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -8,7 +8,7 @@ WORKERS ?= 2
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy browser screenshots lock clean
+.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy browser screenshots schema lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -63,15 +63,26 @@ deploy: $(VENV)/test.installed ## Django's and Grace's own checks of a deploymen
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
 # Debian's Chromium, and axe from npm; neither is needed for anything else.
+CHROMIUM ?= /usr/bin/chromium
+export CHROMIUM
+
+$(CHROMIUM):
+	@echo "The browser tests need Chromium; trying to install Debian's (or set CHROMIUM=/path/to/it)."
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
+
 .ci/npm/node_modules: .ci/npm/package-lock.json
+	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends npm; }
 	npm ci --prefix .ci/npm --silent --no-audit --no-fund
 	touch $@
 
-browser: $(VENV)/test.installed .ci/npm/node_modules ## Tests in a real browser (Chromium)
+browser: $(VENV)/test.installed .ci/npm/node_modules $(CHROMIUM) ## Tests in a real browser (Chromium)
 	$(BIN)/python -m pytest tests/browser -m "browser and not screenshots"
 
-screenshots: $(VENV)/test.installed ## Make the pictures in docs/images anew
+screenshots: $(VENV)/test.installed $(CHROMIUM) ## Make the pictures in docs/images anew
 	$(BIN)/python -m pytest tests/browser -m screenshots
+
+schema: $(VENV)/test.installed ## Write docs/openapi.yaml anew
+	GRACE_ENV_FILE= $(BIN)/python manage.py spectacular --file docs/openapi.yaml
 
 lock: $(VENV)/test.installed ## Pin the newest versions that fit
 	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o requirements.txt requirements.in
