@@ -24,9 +24,7 @@ def agents(request: PageRequest) -> HttpResponse:
     return show(request)
 
 
-def show(
-    request: PageRequest, agent_id: UUID | None = None, *, refused: Refused | None = None
-) -> HttpResponse:
+def show(request: PageRequest, agent_id: UUID | None = None, *, refused: Refused | None = None) -> HttpResponse:
     """The page; `refused` stands above the list."""
     rows = Agent.objects.select_related("owner").prefetch_related(
         Prefetch("keys", queryset=AgentKey.objects.order_by("-created_at"))

@@ -40,9 +40,7 @@ _NOT_COMPARED = ("/expires_at", "/fingerprint", "/version", "/criteria")
 def inbox(request: PageRequest) -> HttpResponse:
     """What waits for people: pending first and riskiest first, or any other state, newest first."""
     state = request.GET.get("state") or PENDING.value
-    rows = base.filtered(
-        request, _requests(), tier="tier", action="contract__action_type", agent="requester_label"
-    )
+    rows = base.filtered(request, _requests(), tier="tier", action="contract__action_type", agent="requester_label")
     if state != ALL:
         rows = rows.filter(state=state)
     order = ("-risk_score", "created_at", "id") if state == PENDING else ("-created_at", "-id")
@@ -94,9 +92,7 @@ def approval(request: PageRequest, request_id: UUID) -> HttpResponse:
 
 def show(request: PageRequest, request_id: UUID, *, refused: Refused | None = None) -> HttpResponse:
     """The page of one request; with `refused`, what was refused stands beside the form."""
-    rows = ApprovalRequest.objects.select_related(
-        "contract", "revision", "policy", "assessment", "requested_by"
-    )
+    rows = ApprovalRequest.objects.select_related("contract", "revision", "policy", "assessment", "requested_by")
     item = base.find(request, rows, pk=request_id)
     contract = item.contract
     decisions = list(item.decisions.all())
@@ -153,11 +149,7 @@ def _why_not(request: PageRequest, item: ApprovalRequest, decisions: list[Decisi
             return "You asked for this; someone else must decide."
         return "You own the agent that asked; someone else must decide."
     if no is not None:
-        return (
-            "You may read this, not decide it."
-            if "approvals.decide" not in request.permissions
-            else no.detail
-        )
+        return "You may read this, not decide it." if "approvals.decide" not in request.permissions else no.detail
     if any(each.person_id == request.user.pk and each.withdrawn_at is None for each in decisions):
         return "You have decided. Others still have to."
     return ""

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import is_valid_path
 from django.views.decorators.cache import never_cache
@@ -42,6 +42,13 @@ class Missing(Refused):
     kind = Refused.Kind.NOT_FOUND
 
 
+class NotText(Refused):
+    """Something that was sent holds a NUL character, which no database keeps and PostgreSQL does not look for."""
+
+    code = "not_text"
+    kind = Refused.Kind.MALFORMED
+
+
 @dataclass(frozen=True)
 class Shown:
     """One page of a list: its rows, and the query strings of the pages around it (None: there is none)."""
@@ -62,6 +69,7 @@ def page(permission: str) -> Callable[[View], View]:
             known = recognise(request)
             if permission not in known.permissions:
                 raise access.Forbidden(f"This page needs the permission {permission}.")
+            _is_text(request.GET)
             return view(known, *args, **kwargs)
 
         return never_cache(require_safe(guarded))
@@ -86,6 +94,7 @@ def act(permission: str, *, shown_by: View) -> Callable[[View], View]:
             access.require(request.user, permission)
             known = recognise(request)
             try:
+                _is_text(request.POST)
                 return view(known, *args, **kwargs)
             except Refused as refusal:
                 if refusal.kind is Refused.Kind.NOT_FOUND:
@@ -98,6 +107,11 @@ def act(permission: str, *, shown_by: View) -> Callable[[View], View]:
         return never_cache(guarded)
 
     return guard
+
+
+def _is_text(sent: QueryDict) -> None:
+    if any("\x00" in value for values in sent.lists() for value in values[1]):
+        raise NotText("What was sent holds a NUL character.")
 
 
 def _page_of(path: str) -> str:
@@ -129,9 +143,7 @@ def find(request: PageRequest, rows: QuerySet[Row], **key: Any) -> Row:
     return found
 
 
-def cut(
-    request: PageRequest, rows: QuerySet[Any], *, order: tuple[str, ...] = ("-created_at", "-id")
-) -> Shown:
+def cut(request: PageRequest, rows: QuerySet[Any], *, order: tuple[str, ...] = ("-created_at", "-id")) -> Shown:
     """The page of rows the query asks for, by key; `order` are columns never null, the last one unique."""
     found = keyset.cut(
         access.visible(request.user, rows),
@@ -144,12 +156,7 @@ def cut(
 
 def filtered(request: PageRequest, rows: QuerySet[Row], **columns: str) -> QuerySet[Row]:
     """Rows narrowed by query parameters: `parameter="lookup"`; empty ones say nothing."""
-    wanted = {
-        lookup: value for name, lookup in columns.items() if (value := request.GET.get(name, "").strip())
-    }
-    if any("\x00" in value for value in wanted.values()):
-        # No database keeps such text, and PostgreSQL does not even look for it.
-        return rows.none()
+    wanted = {lookup: value for name, lookup in columns.items() if (value := request.GET.get(name, "").strip())}
     try:
         return rows.filter(**wanted)
     except ValidationError:

@@ -51,9 +51,7 @@ def between(before: Any, after: Any, at: str = "") -> list[Change]:
     """Where two JSON documents differ, in the order of their member names; lists are compared whole."""
     if isinstance(before, dict) and isinstance(after, dict):
         names = sorted({*before, *after})
-        return [
-            change for name in names for change in between(before.get(name), after.get(name), f"{at}/{name}")
-        ]
+        return [change for name in names for change in between(before.get(name), after.get(name), f"{at}/{name}")]
     return [] if before == after else [Change(at or "/", before, after)]
 
 

@@ -23,9 +23,7 @@ def holds(request: PageRequest) -> HttpResponse:
     return show(request)
 
 
-def show(
-    request: PageRequest, hold_id: UUID | None = None, *, refused: Refused | None = None
-) -> HttpResponse:
+def show(request: PageRequest, hold_id: UUID | None = None, *, refused: Refused | None = None) -> HttpResponse:
     """The page; `refused` stands beside the form it belongs to (`hold_id`: that of a release)."""
     return render(
         request,

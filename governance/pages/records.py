@@ -17,9 +17,7 @@ from .base import PageRequest
 @base.page("snapshots.read")
 def snapshots(request: PageRequest) -> HttpResponse:
     """The ways back, newest first."""
-    rows = base.filtered(
-        request, Snapshot.objects.all(), kind="kind", state="state", scope="scope__icontains"
-    )
+    rows = base.filtered(request, Snapshot.objects.all(), kind="kind", state="state", scope="scope__icontains")
     rows = rows.defer("manifest", "parameters", "baseline")
     return render(
         request,
