@@ -1,5 +1,6 @@
 """Contracts through the API: proposed, refused, listed, followed, cancelled."""
 
+import base64
 import json
 import threading
 from datetime import UTC, datetime, timedelta
@@ -238,7 +239,18 @@ def test_following_next_sees_everything_once(users: People, ada: Api) -> None:
     assert seen == made[::-1]
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "W10", "bnVsbA", "WzEsMl0", "W2ZhbHNlLCJ4IiwieSJd", "é"])
+def forged(*parts: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps([False, *parts]).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *("nonsense", "W10", "bnVsbA", "WzEsMl0", "W2ZhbHNlLCJ4IiwieSJd", "é"),
+        forged("2026-01-01T00:00:00+00:00", "a\x00b"),
+        forged(2**70, 2**70),
+    ],
+)
 def test_a_cursor_of_another_list_is_refused(cursor: str, ada: Api) -> None:
     refused(ada.get(f"{CONTRACTS}?cursor={cursor}"), 400, "bad_cursor")
 

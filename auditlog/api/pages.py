@@ -95,9 +95,16 @@ def _read(cursor: str, length: int) -> tuple[bool, list[Any]]:
         raise _bad() from None
     if not isinstance(parts, list) or len(parts) != length + 1 or not isinstance(parts[0], bool):
         raise _bad()
-    if not all(isinstance(part, str | int) and len(str(part)) < 100 for part in parts[1:]):
+    if not all(_is_key(part) for part in parts[1:]):
         raise _bad()
     return parts[0], parts[1:]
+
+
+def _is_key(part: object) -> bool:
+    """Whether a forged cursor cannot make the database stumble over this."""
+    if isinstance(part, int):
+        return abs(part) < 2**63
+    return isinstance(part, str) and len(part) < 100 and "\x00" not in part
 
 
 def _bad() -> BadCursor:

@@ -85,7 +85,7 @@ class ApprovalRequest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.contract_id} revision {self.revision_id}"
+        return str(self.contract)
 
 
 class Decision(models.Model):
