@@ -14,13 +14,20 @@ from auditlog.refusals import FieldError, Refused
 from auditlog.subjects import Subject
 from verification.models import Contract
 
-from . import access, digest, principals, proposals
+from . import access, digest, policy, principals, proposals
 from .asking import Examined, StandIn
 from .facts import BreakGlassFact
 from .models import BreakGlass
 from .proposals import Proposal, Submitted
 
 MAX_TEXT_CHARS = 4_000
+
+
+class NotByBreakGlass(Refused):
+    """Permission itself never changes on one person's word (D)."""
+
+    code = "not_by_break_glass"
+    kind = Refused.Kind.FORBIDDEN
 
 
 class ReviewOpen(Refused):
@@ -69,11 +76,14 @@ def use(
 ) -> Submitted:
     """Run one action without waiting for people. What the policy denies stays denied, and holds stay holds.
 
-    An action that would have run by itself does so, and no glass is broken. Raises Forbidden, NoReason, ReviewOpen
-    and what `proposals.submit` refuses.
+    An action that would have run by itself does so, and no glass is broken. Raises Forbidden, NoReason,
+    NotByBreakGlass, ReviewOpen and what `proposals.submit` refuses.
     """
     access.require(user, "breakglass.use")
     _said(reason, "/reason")
+    if policy.governs(proposal.action_type):
+        detail = f"{proposal.action_type[:80]} changes who may do what; that takes the people the policy asks for."
+        raise NotByBreakGlass(detail, errors=[FieldError("/action_type", NotByBreakGlass.code, detail)])
     if BreakGlass.objects.filter(person=user, reviewed_at=None).exists():
         raise ReviewOpen("Somebody has to review how you broke glass before, first.")
 

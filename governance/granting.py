@@ -17,12 +17,11 @@ from verification import expressions
 from verification.executors.base import Reversibility
 from verification.models import Contract
 
+from . import policy
 from .facts import GrantFact
 from .models import Agent, Grant, GrantUse
 
 CREATE = "grant.create"
-GOVERNING = ("grant.*", "hold.*", "policy.*", "freeze.*", "security.*", "delegation.*")
-"""Action types by which permission itself changes: no grant covers them."""
 
 
 class NoSuchGrant(Refused):
@@ -34,7 +33,7 @@ class NoSuchGrant(Refused):
 
 def coverable(action_type: str) -> bool:
     """Whether a grant can cover this action type at all."""
-    return not any(fnmatch.fnmatchcase(action_type, pattern) for pattern in GOVERNING)
+    return not policy.governs(action_type)
 
 
 def covering(

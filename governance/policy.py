@@ -47,6 +47,10 @@ class Effect(StrEnum):
     TIER_3 = "tier_3"
 
 
+GOVERNING = ("policy.*", "grant.*", "hold.*", "freeze.*", "security.*", "delegation.*")
+"""Action types by which permission itself changes. They are tier_3 whatever the rules say, and nothing but people's
+word lets them run: no standing grant, no broken glass (D)."""
+
 STRICTNESS: dict[str, int] = {"": 0, "tier_1": 1, "tier_2": 2, "tier_3": 3, "deny": 4}
 """How strict an effect is; the greater number wins."""
 
@@ -280,6 +284,8 @@ class Policy:
         final = situation.reversibility in (None, Reversibility.IRREVERSIBLE)
         if final and _strictest(verdicts) is Effect.TIER_1:
             verdicts.append(Matched("", Effect.TIER_3, "cannot be taken back, so it never runs by itself"))
+        if governs(situation.action_type):
+            verdicts.append(Matched("", Effect.TIER_3, "changes who may do what"))
         if situation.minimum_tier:
             verdicts.append(Matched("", Effect(situation.minimum_tier), "its plan asks for no less"))
         effect = _strictest(verdicts)
@@ -573,6 +579,11 @@ class _Problems:
             except expressions.InvalidExpression as error:
                 self.add(at, "invalid_expression", f"It {error}.")
         return source
+
+
+def governs(action_type: str) -> bool:
+    """Whether permission itself changes by actions of this type."""
+    return _any_glob(GOVERNING, action_type)
 
 
 def _any_glob(patterns: Sequence[str], value: str) -> bool:

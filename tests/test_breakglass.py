@@ -124,6 +124,18 @@ def test_m_glass_that_nobody_broke_lets_nothing_run(world):
     assert (submitted.contract.state, world.read()) == (State.CANCELLED, {"port": 8000})
 
 
+@pytest.mark.parametrize(
+    "action_type", ["policy.change", "grant.create", "hold.release", "freeze.end", "freeze.except", "security.x"]
+)
+def test_d_permission_itself_never_changes_by_breaking_glass(world, action_type):
+    proposal = Proposal(action_type=action_type, target="policy:current", parameters={"document": {"rules": []}})
+    bea = world.people.bea
+    told = {"reason": "I want to", "by": principals.actor_of(bea), "user": bea, "now": timezone.now()}
+    assert code(lambda: breakglass.use(proposal=proposal, **told)) == "not_by_break_glass"
+    assert not Contract.objects.exists()
+    assert not BreakGlass.objects.exists()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_n_one_person_breaks_glass_once_at_a_time(world):
     assert world.people.bea

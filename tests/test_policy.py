@@ -257,3 +257,12 @@ def test_never_looser_keeps_the_stricter_of_two():
 def test_m_stricter_means_a_higher_tier_or_more_people(was, tier, stricter):
     ruling = rules(T2, tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": 1}]}}).decide(situation())
     assert bool(policy.stricter(ruling, was, tier)) is stricter
+
+
+@pytest.mark.parametrize(
+    "action_type", ["policy.change", "grant.create", "hold.release", "freeze.end", "security.x", "delegation.create"]
+)
+def test_d_what_changes_permission_is_tier_3_whatever_the_rules_say(action_type):
+    ruling = rules(T1).decide(situation(action_type))
+    assert (ruling.effect, ruling.tier) == ("tier_3", "tier_3")
+    assert rules(DENY).decide(situation(action_type)).denied
