@@ -14,10 +14,10 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from . import canonical, context, facts, ids, merkle, metrics, observers, redaction, sequencer
+from . import canonical, context, facts, ids, inserting, merkle, metrics, observers, redaction
 from .actors import Actor
 from .facts import Facts
-from .models import Disclosure, Entry, Payload, Pending
+from .models import Disclosure, Entry, Payload
 from .subjects import Subject
 
 VERSION = 1
@@ -220,17 +220,11 @@ def _write(using: str) -> None:
     ]
     if not drafts:
         return
-    entries = Entry.objects.using(using)
-    entries.bulk_create([draft.entry for draft in drafts])
+    inserting.insert([draft.entry for draft in drafts], [draft.leaf_hash for draft in drafts], using=using)
     if disclosures := [row for draft in drafts for row in draft.disclosures]:
         Disclosure.objects.using(using).bulk_create(disclosures)
     if payloads := [draft.payload for draft in drafts if draft.payload]:
         Payload.objects.using(using).bulk_create(payloads, ignore_conflicts=True)
-    queue = [
-        Pending(entry_id=draft.entry.id, leaf_hash=draft.leaf_hash, recorded_at=draft.entry.recorded_at)
-        for draft in drafts
-    ]
-    sequencer.accept(queue, using=using)
     for draft in drafts:
         draft.written = True
     written = [draft.entry for draft in drafts]

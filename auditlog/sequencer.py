@@ -21,20 +21,6 @@ sequence_soon = Nudge("auditlog.tasks.sequence", queue="log", seconds=0.05)
 deliver_soon = Nudge("auditlog.tasks.deliver_all", queue="default", seconds=0.1)
 
 
-def accept(queue: Sequence[Pending], *, using: str = DEFAULT_DB_ALIAS) -> None:
-    """Take entries that were just written in the transaction around.
-
-    SQLite has one writer at a time anyway, so there they are sequenced at once. Elsewhere they wait in the
-    pending table, and the sequencer is woken after the commit.
-    """
-    if sequences_inline(using):
-        _extend(queue, using=using, now=timezone.now())
-        transaction.on_commit(deliver_soon, using=using)
-    else:
-        Pending.objects.using(using).bulk_create(queue)
-        transaction.on_commit(sequence_soon, using=using)
-
-
 def sequences_inline(using: str = DEFAULT_DB_ALIAS) -> bool:
     """Whether writers sequence their own entries on this database."""
     return connections[using].vendor == "sqlite"
@@ -74,7 +60,8 @@ def locked_tree(using: str = DEFAULT_DB_ALIAS) -> Tree:
     return found
 
 
-def _extend(queue: Sequence[Pending], *, using: str, now: datetime) -> None:
+def place(queue: Sequence[Pending], *, using: str, now: datetime) -> None:
+    """Give entries their places at once, in the transaction around."""
     _place(locked_tree(using), queue, using=using, now=now)
 
 

@@ -1,0 +1,1 @@
+"""The app whose model the contenders save."""
