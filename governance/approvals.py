@@ -153,7 +153,7 @@ def slots(request: ApprovalRequest) -> list[SlotView]:
 def filled(request: ApprovalRequest) -> list[quorum.Slot]:
     """The slots of a request, filled by the approvals that count now (G, H)."""
     requirements = Requirements.from_dict(request.requirements)
-    asking_side = principals.answerable(request.requested_by_id)
+    asking_side = principals.asking_side(request.contract)
     counting = [
         quorum.Approval(decision.person_id, speaks_for(request, requirements, decision.person_id))
         for decision in _approvals(request)
@@ -192,7 +192,7 @@ def refusal(request: ApprovalRequest, user: User) -> Refused | None:
     person = User.objects.filter(pk=user.pk).first()
     if person is None or not person.is_active:
         return access.Forbidden("This account is not active.")
-    if person.pk in principals.answerable(request.requested_by_id):
+    if person.pk in principals.asking_side(request.contract):
         return SeparationOfDuties("Nobody decides on what they, or an agent they answer for, asked for.")
     if not access.may(person, "approvals.decide"):
         return access.Forbidden("This needs the permission approvals.decide.")
@@ -444,7 +444,7 @@ def _examined_edit(request_id: UUID, word: _Word, changes: Changes) -> tuple[Exa
         raise NotFound(f"There is no approval request {request_id}.")
     _admit(request.contract, request, word)
     wording = asking.reworded(request.contract, request.revision, changes)
-    examined = asking.examine(wording, user=request.contract.requested_by, now=word.now)
+    examined = asking.examine(wording, user=principals.behind(request.contract), now=word.now)
     if examined.evaluation.ruling.denied:
         raise EditDenied(examined.evaluation.ruling.reason)
     least = Requirements.from_dict(request.requirements)
@@ -594,11 +594,11 @@ def reopen(contract_id: UUID, *, now: datetime) -> ApprovalRequest | None:
 
     Does nothing when there is nothing to ask. Raises what `asking.examine` refuses.
     """
-    contract = Contract.objects.select_related("requested_by").filter(pk=contract_id).first()
+    contract = Contract.objects.select_related("requested_by", "on_behalf_of").filter(pk=contract_id).first()
     if contract is None or contract.state != State.AWAITING_APPROVAL:
         return None
     revision = contract.revision
-    examined = asking.examine(asking.Wording.of(contract, revision), user=contract.requested_by, now=now)
+    examined = asking.examine(asking.Wording.of(contract, revision), user=principals.behind(contract), now=now)
     with log.recording():
         contract = contracts.lock(contract_id)
         before = _latest(contract)

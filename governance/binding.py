@@ -36,6 +36,7 @@ def document(contract: Contract, revision: Revision, frozen: Frozen) -> str:
             policy_digest=frozen.policy.digest,
             mission_id=str(contract.mission_id or ""),
             agent=requester(contract),
+            on_behalf_of=str(contract.on_behalf_of_id or ""),
             not_before=revision.not_before,
             expires_at=frozen.expires_at,
             fingerprint=frozen.fingerprint,

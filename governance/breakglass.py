@@ -117,7 +117,7 @@ def review(*, break_glass_id: UUID, finding: str, by: Actor, user: User, now: da
             raise NoSuchUse(f"There is no use of break-glass {break_glass_id}.")
         if row.reviewed_at is not None:
             raise Reviewed(f"{row.reviewer_label} has reviewed it.")
-        if user.pk in {row.person_id, *principals.answerable(row.contract.requested_by_id)}:
+        if user.pk in {row.person_id, *principals.asking_side(row.contract)}:
             raise OwnReview("Somebody else has to look at it.")
         row.reviewed_by_id, row.reviewer_label = user.pk, by.label
         row.finding, row.reviewed_at = finding, now

@@ -40,6 +40,7 @@ class Bound:
     policy_digest: str
     mission_id: str
     agent: str
+    on_behalf_of: str
     not_before: datetime | None
     expires_at: datetime
     fingerprint: str
@@ -61,6 +62,7 @@ def document(bound: Bound) -> str:
         "policy_digest": bound.policy_digest,
         "mission_id": bound.mission_id,
         "agent": bound.agent,
+        "on_behalf_of": bound.on_behalf_of,
         "not_before": _stamp(bound.not_before),
         "expires_at": _stamp(bound.expires_at),
         "fingerprint": bound.fingerprint,

@@ -15,7 +15,7 @@ from verification.executors.base import Reversibility
 from verification.gates import Closed, Dispatch, Gate, Then
 from verification.models import Contract, Execution, State
 
-from . import approvals, binding, digest, freezing, holding, policies, policy, quorum
+from . import approvals, binding, digest, freezing, holding, policies, policy, principals, quorum
 from .models import ApprovalRequest, Assessment, BreakGlass, GrantUse
 
 HELD_RETRY_SECONDS = 15.0
@@ -197,7 +197,7 @@ class PolicyGate(_Gate):
                 action_type=contract.action_type,
                 target=contract.target,
                 parameters=dispatch.revision.parameters,
-                user=contract.requested_by,
+                user=principals.behind(contract),
                 now=dispatch.now,
                 mission_id=contract.mission_id,
                 playbook=contract.playbook,

@@ -18,6 +18,7 @@ from auditlog.refusals import Refused
 from auditlog.subjects import Subject
 from verification.models import Contract
 
+from . import principals
 from .facts import HoldFact
 from .models import Hold
 
@@ -130,11 +131,16 @@ def exactly(text: str) -> str:
     return glob.escape(text)
 
 
+def _agents(contract: Contract) -> list[str]:
+    """The names of the agents behind a contract."""
+    named = [contract.requested_by_label] if contract.requested_by_kind == "agent" else []
+    agent = principals.agent_of(contract.on_behalf_of)
+    return named if agent is None else [*named, agent.name]
+
+
 _MATCHES: dict[Scope, Callable[[str, Contract], bool]] = {
     Scope.EVERYTHING: lambda pattern, contract: True,
-    Scope.AGENT: lambda pattern, contract: (
-        contract.requested_by_kind == "agent" and fnmatch.fnmatchcase(contract.requested_by_label, pattern)
-    ),
+    Scope.AGENT: lambda pattern, contract: any(fnmatch.fnmatchcase(name, pattern) for name in _agents(contract)),
     Scope.ACTION_TYPE: lambda pattern, contract: fnmatch.fnmatchcase(contract.action_type, pattern),
     Scope.TARGET: lambda pattern, contract: fnmatch.fnmatchcase(contract.target, pattern),
     Scope.MISSION: lambda pattern, contract: str(contract.mission_id) == pattern,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.models import AnonymousUser, Group, User
 
 from auditlog.actors import Actor
+from verification.models import Contract
 
 from .models import Agent
 
@@ -24,15 +25,25 @@ def agent_of(user: User | AnonymousUser | None) -> Agent | None:
     return Agent.objects.select_related("owner").filter(user_id=user.pk).first()
 
 
-def answerable(user_id: int | None) -> frozenset[int]:
-    """The ids of everybody on the asking side: the user, and the owner of the agent it stands for.
-
-    None of them may ever approve what was asked.
-    """
-    if user_id is None:
+def answerable(*user_ids: int | None) -> frozenset[int]:
+    """The ids of everybody on the side of some users: they, and the owners of the agents they stand for."""
+    given = {each for each in user_ids if each is not None}
+    if not given:
         return frozenset()
-    owners = Agent.objects.filter(user_id=user_id).values_list("owner_id", flat=True)
-    return frozenset({user_id, *owners})
+    return frozenset(given.union(Agent.objects.filter(user_id__in=given).values_list("owner_id", flat=True)))
+
+
+def asking_side(contract: Contract) -> frozenset[int]:
+    """The ids of everybody who answers for a contract: who asked, on whose behalf, and the owners of such agents.
+
+    None of them may ever approve it (F).
+    """
+    return answerable(contract.requested_by_id, contract.on_behalf_of_id)
+
+
+def behind(contract: Contract) -> User | None:
+    """Who is behind a contract: its requester, or on whose behalf Grace asked; None when it was Grace alone."""
+    return contract.requested_by or contract.on_behalf_of
 
 
 def groups_of(user_id: int) -> frozenset[str]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError
+from django.db.models import Q
 
 from auditlog import log
 from auditlog.actors import Actor
@@ -116,10 +117,11 @@ def submit(
     if user is not None:
         access.require(user, "contracts.propose")
     request_sha256 = proposal.sha256()
+    behind = user or _reporter(proposal)
     if idempotency_key is not None and (earlier := _earlier(user, idempotency_key)):
         return _replay(earlier, request_sha256)
     try:
-        examined = _examine(proposal, user=user, now=now)
+        examined = _examine(proposal, user=behind, now=now)
     except Refused as refusal:
         _note(refusal, proposal, by=by, now=now)
         raise
@@ -127,7 +129,7 @@ def submit(
         return _rehearsed(examined, user, now=now)
     try:
         with log.recording():
-            _guard_against_flood(user)
+            _guard_against_flood(behind)
             contract = contracts.propose(
                 draft=proposal.draft(max_attempts=examined.evaluation.requirements.max_attempts),
                 requested_by_id=user.pk if user else None,
@@ -205,6 +207,11 @@ def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examine
     return asking.examine(wording, user=user, now=now)
 
 
+def _reporter(proposal: Proposal) -> User | None:
+    """On whose behalf Grace asks: what holds for their own proposals holds for this one."""
+    return User.objects.filter(pk=proposal.on_behalf_of_id).first() if proposal.on_behalf_of_id else None
+
+
 def _allowed(agent: Agent, action_type: str) -> bool:
     """An agent without a list may propose everything; the policy still decides."""
     return not agent.allowed_action_types or action_type in agent.allowed_action_types
@@ -214,7 +221,8 @@ def _guard_against_flood(user: User | None) -> None:
     agent = Agent.objects.select_for_update().filter(user_id=user.pk).first() if user else None
     if agent is None:
         return
-    waiting = ApprovalRequest.objects.filter(requested_by_id=agent.user_id, state=ApprovalRequest.State.PENDING).count()
+    asked = Q(contract__requested_by_id=agent.user_id) | Q(contract__on_behalf_of_id=agent.user_id)
+    waiting = ApprovalRequest.objects.filter(asked, state=ApprovalRequest.State.PENDING).count()
     if waiting >= agent.open_request_limit:
         raise TooManyOpen(
             f"{waiting} requests of {agent.name} wait for people; {agent.open_request_limit} is the most.",
@@ -320,7 +328,7 @@ def revise(
     _revisable(contract, user)
     number = contract.current_revision
     wording = asking.reworded(contract, contract.revision, changes)
-    examined = asking.examine(wording, user=contract.requested_by, now=now)
+    examined = asking.examine(wording, user=principals.behind(contract), now=now)
     with log.recording():
         contract = contracts.lock(contract_id)
         _revisable(contract, user)

@@ -48,9 +48,10 @@ class TooLarge(Refused):
 
 @dataclass(frozen=True)
 class Proposal:
-    """An action somebody asks for. The last four members are Grace's own and never come from a request.
+    """An action somebody asks for. The last five members are Grace's own and never come from a request.
 
-    `minimum_tier` is the least the action is put before, whatever the policy says.
+    `minimum_tier` is the least the action is put before, whatever the policy says; `on_behalf_of_id` is the user who
+    brought Grace to ask for it by itself, and who answers for it.
     """
 
     action_type: str
@@ -67,6 +68,7 @@ class Proposal:
     playbook: str = ""
     error_pattern: str = ""
     minimum_tier: str = ""
+    on_behalf_of_id: int | None = None
 
     @classmethod
     def from_body(cls, body: Any) -> Proposal:
@@ -116,6 +118,7 @@ class Proposal:
             not_before=self.not_before,
             callback_url=self.callback_url,
             max_attempts=max_attempts,
+            on_behalf_of_id=self.on_behalf_of_id,
         )
 
 

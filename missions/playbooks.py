@@ -268,7 +268,15 @@ def _proposal(step: Step, *, now: datetime) -> Proposal:
         playbook=plan["playbook"],
         error_pattern=plan["error_pattern"],
         minimum_tier=step.minimum_tier,
+        on_behalf_of_id=_reporter_id(step),
     )
+
+
+def _reporter_id(step: Step) -> int | None:
+    """Who reported the error that a step of Grace's own cures; a step that a person planned is that person's."""
+    if step.planned_by_id is not None or step.incident is None:
+        return None
+    return step.incident.reported_by_id
 
 
 def _told(refused: Refused) -> str:

@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from auditlog.actors import SYSTEM, Actor
 from auditlog.models import Entry, Job
-from governance import principals
+from governance import agents, approvals, holds, principals
 from governance import seeds as governance_seeds
+from governance.models import ApprovalRequest
 from missions import incidents, missions, patterns, playbooks, reports, sandbox, seeds
 from missions.models import Incident, Mission
 from missions.reports import ErrorReport, InvalidReport
@@ -541,3 +542,88 @@ def test_reactions_alone_run_no_job(world: Sandbox) -> None:
     hear()
     incident.refresh_from_db()
     assert incident.state == "open"
+
+
+# --- on whose behalf (F) ---
+
+
+def cure_reported_by(user: Any) -> Incident:
+    """An error whose cure people have to approve, planned and proposed as far as it goes."""
+    report = ErrorReport.from_body(
+        {
+            "error_type": "validation_error",
+            "error_message": "max_connections is out of range",
+            "severity": "error",
+            "source": "billing",
+            "context": {"max_connections": 7},
+        }
+    )
+    by = principals.actor_of(user)
+    incident = incidents.report(report=report, by=by, user=user, now=timezone.now())
+    settle()
+    return incident
+
+
+def test_f_who_reported_the_error_does_not_approve_its_cure(world: Sandbox, users: People, settings: Any) -> None:
+    settings.SELF_HEAL_EXECUTE = False
+    cure_reported_by(users.bea)
+    contract = Contract.objects.get()
+    assert (contract.requested_by, contract.on_behalf_of) == (None, users.bea)
+    with pytest.raises(approvals.SeparationOfDuties):
+        approve(contract, users.bea)
+    approve(contract, users.cem)
+    assert str(users.bea.pk) in ApprovalRequest.objects.get().document
+
+
+def test_f_nor_does_the_owner_of_the_agent_that_reported_it(world: Sandbox, users: People, settings: Any) -> None:
+    settings.SELF_HEAL_EXECUTE = False
+    agent, _ = agents.create(name="scout", owner=users.bea, by=SYSTEM, now=timezone.now())
+    cure_reported_by(agent.user)
+    with pytest.raises(approvals.SeparationOfDuties):
+        approve(Contract.objects.get(), users.bea)
+    approve(Contract.objects.get(), users.cem)
+
+
+def test_a_hold_on_the_agent_that_reported_it_holds_the_cure(
+    world: Sandbox, users: People, settings: Any
+) -> None:
+    settings.SELF_HEAL_EXECUTE = False
+    agent, _ = agents.create(name="scout", owner=users.ada, by=SYSTEM, now=timezone.now())
+    holds.engage(scope="agent", pattern="scout", reason="rogue", by=SYSTEM, user=None, now=timezone.now())
+    cure_reported_by(agent.user)
+    approve(Contract.objects.get(), users.cem)
+    settle()
+    assert Contract.objects.get().state == "authorized"
+
+
+def test_an_agent_reaches_no_action_type_by_reporting_errors(world: Sandbox, users: People) -> None:
+    agent, _ = agents.create(
+        name="scout", owner=users.ada, allowed_action_types=["http.request"], by=SYSTEM, now=timezone.now()
+    )
+    incident = cure_reported_by(agent.user)
+    assert not Contract.objects.exists()
+    incident.refresh_from_db()
+    assert incident.state == "escalated"
+    assert "action_type_not_allowed" in incident.escalation_reason
+
+
+def test_an_agent_cannot_flood_people_by_reporting_errors(
+    world: Sandbox, users: People, settings: Any
+) -> None:
+    settings.SELF_HEAL_EXECUTE = False
+    agent, _ = agents.create(
+        name="scout", owner=users.ada, open_request_limit=1, by=SYSTEM, now=timezone.now()
+    )
+    cure_reported_by(agent.user)
+    report = ErrorReport.from_body(
+        {
+            "error_type": "validation_error",
+            "error_message": "max_connections is out of range",
+            "severity": "error",
+            "source": "another",
+            "context": {"max_connections": 8},
+        }
+    )
+    incidents.report(report=report, by=principals.actor_of(agent.user), user=agent.user, now=timezone.now())
+    settle()
+    assert Contract.objects.count() == 1

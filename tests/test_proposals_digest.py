@@ -23,6 +23,7 @@ BOUND = digest.Bound(
     requirements={"approvals": [{"group": "reviewers", "count": 1}]},
     policy_digest="0" * 64,
     mission_id="",
+    on_behalf_of="",
     agent="agent:7:deployer",
     not_before=None,
     expires_at=NOON,

@@ -130,6 +130,7 @@ class Draft:
     not_before: datetime | None = None
     callback_url: str = ""
     max_attempts: int = 3
+    on_behalf_of_id: int | None = None
 
 
 def subject_of(contract: Contract) -> Subject:
@@ -247,6 +248,7 @@ def propose(
             executor_version=executor_version,
             target=draft.target,
             requested_by_id=requested_by_id,
+            on_behalf_of_id=draft.on_behalf_of_id,
             requested_by_kind=by.kind,
             requested_by_label=by.label,
             idempotency_key=idempotency_key,
@@ -279,11 +281,13 @@ def propose(
 
 def _record_creation(contract: Contract, revision: Revision, *, by: Actor, now: datetime) -> None:
     about = {"action_type": contract.action_type, "target": contract.target}
+    behind = contract.on_behalf_of_id
     record(
         contract,
         ContractFact.CREATED,
         {
             **about,
+            **({} if behind is None else {"on_behalf_of": str(behind)}),
             **_written(revision),
             "executor_version": contract.executor_version,
             "justification": contract.justification,

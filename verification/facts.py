@@ -19,6 +19,7 @@ class Created(TypedDict):
     playbook: str
     error_pattern: str
     request_sha256: str
+    on_behalf_of: NotRequired[str]
 
 
 class Revised(TypedDict):

@@ -147,6 +147,8 @@ def _why_not(request: PageRequest, item: ApprovalRequest, decisions: list[Decisi
     if isinstance(no, approvals.SeparationOfDuties):
         if request.user.pk == item.requested_by_id:
             return "You asked for this; someone else must decide."
+        if item.requested_by_id is None:
+            return "You, or an agent of yours, reported what this answers; someone else must decide."
         return "You own the agent that asked; someone else must decide."
     if no is not None:
         return "You may read this, not decide it." if "approvals.decide" not in request.permissions else no.detail

@@ -46,8 +46,9 @@ SETTLED = frozenset(
 class Contract(models.Model):
     """One proposed action: its identity, its current revision and its state.
 
-    What it does stands in its revisions, which never change. Mission, incident, playbook and error pattern are
-    plain columns, like a trace id: they name rows of packages above without pointing at them.
+    What it does stands in its revisions, which never change. `on_behalf_of` is who brought Grace to ask for it by
+    itself, such as the reporter of an incident: they answer for it like a requester. Mission, incident, playbook and
+    error pattern are plain columns, like a trace id: they name rows of packages above without pointing at them.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -58,6 +59,9 @@ class Contract(models.Model):
     tier = models.CharField(max_length=10, blank=True)
     current_revision = models.PositiveIntegerField(default=1)
     requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    on_behalf_of = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     requested_by_kind = models.CharField(max_length=10)
