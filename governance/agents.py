@@ -134,7 +134,10 @@ def rotate(
 
 
 def revoke(*, agent_id: UUID, by: Actor, now: datetime, reason: str = "") -> Agent:
-    """End an agent and all its keys, at once and for good. Doing it twice changes nothing."""
+    """End an agent and all its keys, at once and for good. Doing it twice changes nothing.
+
+    What it asked for and what has not begun is cancelled when the fact is heard, and would not start before either.
+    """
     with log.recording():
         agent = _locked(agent_id)
         if agent.state == Agent.State.REVOKED:

@@ -126,6 +126,17 @@ class FreezeGate(_Gate):
         return Closed(self.name, "frozen", detail, Then.WAIT, max(left, 1.0))
 
 
+class RequesterGate(_Gate):
+    """Who is behind the contract is still here, and may still ask for such a thing."""
+
+    name = "requester"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Cancel when they are gone, or the agent lost the action type."""
+        why = principals.unfit(dispatch.contract)
+        return Closed(self.name, "requester_unfit", why, Then.CANCEL) if why else None
+
+
 class DigestGate(_Gate):
     """What will run is what was authorized, word for word, recomputed from the rows as they are now."""
 
@@ -301,6 +312,7 @@ class SpendingGate(_Gate):
 GATES: tuple[Gate, ...] = (
     HoldGate(),
     FreezeGate(),
+    RequesterGate(),
     DigestGate(),
     ExpiryGate(),
     PolicyGate(),

@@ -46,6 +46,26 @@ def behind(contract: Contract) -> User | None:
     return contract.requested_by or contract.on_behalf_of
 
 
+def allows(agent: Agent, action_type: str) -> bool:
+    """Whether an agent's owner lets it propose this; without a list everything, and the policy decides."""
+    return not agent.allowed_action_types or action_type in agent.allowed_action_types
+
+
+def unfit(contract: Contract) -> str:
+    """Why those behind a contract may have it run no more, as a sentence; empty when they may."""
+    for user in (contract.requested_by, contract.on_behalf_of):
+        agent = agent_of(user)
+        if user is not None and not user.is_active:
+            return f"{agent.name if agent else user.get_username()} is no longer active."
+        if agent is None:
+            continue
+        if agent.state != Agent.State.ACTIVE or not agent.owner.is_active:
+            return f"{agent.name} was revoked, or nobody answers for it any more."
+        if not allows(agent, contract.action_type):
+            return f"{agent.name} may no longer propose {contract.action_type}."
+    return ""
+
+
 def groups_of(user_id: int) -> frozenset[str]:
     """The names of a user's groups, as they are in the database now."""
     return frozenset(Group.objects.filter(user__id=user_id).values_list("name", flat=True))

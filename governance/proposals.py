@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from django.db.models import Q
 
 from auditlog import log
-from auditlog.actors import Actor
+from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import FieldError, Refused
 from auditlog.subjects import Subject
 from verification import contracts, outgoing
@@ -31,6 +31,7 @@ __all__ = ["Changes", "Proposal", "Submitted", "cancel", "revise", "submit"]
 
 MAX_KEY_CHARS = 200
 RETRY_AFTER_SECONDS = 60.0
+NOT_BEGUN = (State.PROPOSED, State.AWAITING_APPROVAL, State.CHANGES_REQUESTED, State.AUTHORIZED)
 HARMLESS = frozenset(
     {
         *("missing", "unknown_member", "wrong_type", "not_allowed", "no_match", "out_of_range", "too_short"),
@@ -187,7 +188,7 @@ def _covering(examined: Examined, user_id: int | None, *, now: datetime) -> Gran
 
 def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examined:
     agent = principals.agent_of(user)
-    if agent is not None and not _allowed(agent, proposal.action_type):
+    if agent is not None and not principals.allows(agent, proposal.action_type):
         detail = f"{agent.name} may not propose {proposal.action_type[:80]!r}."
         raise ActionTypeNotAllowed(detail, errors=[FieldError("/action_type", ActionTypeNotAllowed.code, detail)])
     if proposal.callback_url and (errors := outgoing.check(proposal.callback_url, "/callback_url")):
@@ -210,11 +211,6 @@ def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examine
 def _reporter(proposal: Proposal) -> User | None:
     """On whose behalf Grace asks: what holds for their own proposals holds for this one."""
     return User.objects.filter(pk=proposal.on_behalf_of_id).first() if proposal.on_behalf_of_id else None
-
-
-def _allowed(agent: Agent, action_type: str) -> bool:
-    """An agent without a list may propose everything; the policy still decides."""
-    return not agent.allowed_action_types or action_type in agent.allowed_action_types
 
 
 def _guard_against_flood(user: User | None) -> None:
@@ -308,6 +304,24 @@ def cancel(*, contract_id: UUID, by: Actor, user: User | None, reason: str, now:
             raise NotYours("Only who asked for a contract may cancel it.")
         approvals.close_open(contract, ApprovalRequest.State.CANCELLED, by=by, reason=reason, now=now)
         return contracts.cancel(contract_id=contract_id, by=by, reason=reason, now=now)
+
+
+def cancel_all_of(*, user_id: int, reason: str, now: datetime) -> int:
+    """Take back everything a user asked for, or had Grace ask for, that has not begun; answers how many.
+
+    Each on its own, so that what begins meanwhile stops nothing: the gate before it does.
+    """
+    behind = Q(requested_by_id=user_id) | Q(on_behalf_of_id=user_id)
+    waiting = Contract.objects.filter(behind, state__in=NOT_BEGUN)
+    return sum(_cancel_one(each, reason, now) for each in list(waiting.values_list("pk", flat=True)))
+
+
+def _cancel_one(contract_id: UUID, reason: str, now: datetime) -> bool:
+    try:
+        cancel(contract_id=contract_id, by=SYSTEM, user=None, reason=reason, now=now)
+    except contracts.NotNow:
+        return False
+    return True
 
 
 def _asked_for(contract: Contract, user: User) -> bool:

@@ -12,8 +12,8 @@ from auditlog.models import Entry
 from verification import contracts
 from verification.models import Contract, State
 
-from . import approvals, breaker, holding, holds, webhooks
-from .models import Hold
+from . import approvals, breaker, holding, holds, proposals, webhooks
+from .models import Agent, Hold
 
 
 @mesh.subscribe("contract.awaiting_approval", name="governance-ask-again")
@@ -46,6 +46,15 @@ def break_the_circuit(entry: Entry) -> None:
     """The same action went wrong on the same target again and again: stop it before the next one does."""
     if entry.contract_id is not None:
         breaker.count(contract_id=entry.contract_id, happened_at=entry.recorded_at, now=timezone.now())
+
+
+@mesh.subscribe("agent.revoked", name="governance-stop-revoked-agent")
+def stop_agent(entry: Entry) -> None:
+    """An agent is out: what it asked for ends before it begins, whoever had said yes."""
+    agent = Agent.objects.filter(pk=UUID(entry.subject_id)).first()
+    if agent is not None:
+        reason = f"The agent {agent.name} was revoked."
+        proposals.cancel_all_of(user_id=agent.user_id, reason=reason, now=timezone.now())
 
 
 @mesh.subscribe("hold.released", name="governance-go-on-after-hold")

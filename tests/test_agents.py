@@ -3,15 +3,19 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.exceptions import AuthenticationFailed
 
+from auditlog import mesh
+from auditlog.actors import SYSTEM
 from auditlog.models import Entry
 from auditlog.refusals import Refused
 from governance import access, agents, principals
 from governance.api.authentication import AgentAuthentication
-from governance.models import AgentKey
+from governance.models import Agent, AgentKey
+from tests.harness.governed import Governed, contract_of, fresh
 
 pytestmark = pytest.mark.django_db
 
@@ -131,3 +135,66 @@ def test_an_overlap_without_end_is_refused(ada):
     agent, _ = create(ada)
     with pytest.raises(Refused):
         agents.rotate(agent_id=agent.pk, overlap=timedelta(days=99), by=principals.actor_of(ada), now=timezone.now())
+
+
+# --- what a revoked agent asked for ---
+
+
+@pytest.fixture
+def world(var_dir, users):
+    mesh.register_all()
+    return Governed(var_dir / "sandbox", users)
+
+
+def revoke(world):
+    agents.revoke(agent_id=world.agent.pk, by=SYSTEM, now=timezone.now(), reason="compromised")
+
+
+def test_revoking_an_agent_ends_what_it_asked_for(world):
+    pending, approved = world.ask(port=1), world.ask(port=2)
+    world.decide(approved, world.people.bea)
+    returned = world.ask(port=3)
+    world.decide(returned, world.people.bea, "request_changes")
+    others = world.submit(world.body(4), user=world.people.ada).approval
+    revoke(world)
+    world.settle()
+    assert [contract_of(each).state for each in (pending, approved, returned)] == ["cancelled"] * 3
+    assert [fresh(each).state for each in (pending, approved)] == ["cancelled"] * 2
+    assert contract_of(others).state == "awaiting_approval"
+    assert world.read() == {"port": 8000}
+
+
+def out(world):
+    Agent.objects.update(state=Agent.State.REVOKED)
+
+
+def inactive(world):
+    User.objects.filter(pk=world.agent.user_id).update(is_active=False)
+
+
+def without_owner(world):
+    User.objects.filter(pk=world.agent.owner_id).update(is_active=False)
+
+
+def not_allowed(world):
+    Agent.objects.update(allowed_action_types=["http.request"])
+
+
+@pytest.mark.parametrize("happens", [out, inactive, without_owner, not_allowed])
+def test_m_what_was_authorized_does_not_start_once_its_requester_may_not(world, happens):
+    request = world.ask()
+    world.decide(request, world.people.bea)
+    happens(world)
+    world.settle()
+    assert (contract_of(request).state, world.read()) == ("cancelled", {"port": 8000})
+
+
+def test_m_what_runs_by_itself_does_not_start_either(world, clock):
+    world.trust()
+    later = timezone.now() + timedelta(days=1)
+    contract = world.submit(world.body(not_before=later.isoformat())).contract
+    inactive(world)
+    clock.shift(timedelta(days=1, minutes=1))
+    world.settle()
+    contract.refresh_from_db()
+    assert (contract.state, world.read()) == ("cancelled", {"port": 8000})
