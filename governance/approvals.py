@@ -633,7 +633,7 @@ def _latest(contract: Contract) -> ApprovalRequest | None:
 
 def _drift(before: ApprovalRequest, examined: Examined) -> JsonDict:
     """What has changed in the world since people were asked before; empty when nothing has."""
-    if before.fingerprint == examined.look.fingerprint:
+    if examined.look is None or before.fingerprint == examined.look.fingerprint:
         return {}
     return {
         "request": str(before.pk),

@@ -63,11 +63,14 @@ class Wording:
 
 @dataclass(frozen=True)
 class Examined:
-    """An action that can be proposed: its executor and call, what was seen, and what the policy says."""
+    """An action that can be proposed: its executor and call, what the policy says, and what was seen.
+
+    Nobody looks at the target of what the policy denies: `look` is None.
+    """
 
     executor: Executor
     call: Call
-    look: Look
+    look: Look | None
     evaluation: Evaluation
 
     def at_least(self, tier: str, requirements: policy.Requirements) -> Examined:
@@ -77,7 +80,7 @@ class Examined:
 
 
 def examine(wording: Wording, *, user: User | None, now: datetime) -> Examined:
-    """Check, look and evaluate, changing nothing; outside any transaction.
+    """Check, evaluate, and look unless it is denied, changing nothing; outside any transaction.
 
     Raises UnknownActionType, InvalidProposal, VerifiesNothing, InvalidExpectedEffect and NotObservable, each naming
     the fields.
@@ -85,7 +88,6 @@ def examine(wording: Wording, *, user: User | None, now: datetime) -> Examined:
     executor = executors.get(wording.action_type)
     call = Call(wording.action_type, wording.target, wording.parameters)
     _check(executor, call, wording)
-    look = looking.look(executor, call)
     evaluation = policies.evaluate(
         action_type=wording.action_type,
         target=wording.target,
@@ -96,6 +98,7 @@ def examine(wording: Wording, *, user: User | None, now: datetime) -> Examined:
         playbook=wording.playbook,
         minimum_tier=wording.minimum_tier,
     )
+    look = None if evaluation.ruling.denied else looking.look(executor, call)
     return Examined(executor, call, look, evaluation)
 
 
@@ -215,7 +218,7 @@ def _assessed(
         instead=evaluation.ruling.instead,
         risk=evaluation.risk.as_dict(),
         risk_score=evaluation.risk.score,
-        fingerprint=examined.look.fingerprint,
+        fingerprint=examined.look.fingerprint if examined.look else "",
         expires_at=start + timedelta(seconds=requirements.valid_seconds)
         if by_itself
         else now + timedelta(seconds=requirements.expires_seconds),
@@ -238,6 +241,7 @@ def open_request(
     drift: JsonDict,
 ) -> ApprovalRequest:
     """Freeze what people are asked, and say that they are asked. Inside `recording()`."""
+    assert examined.look is not None, "what people are asked about is not denied"
     request = ApprovalRequest.objects.create(
         contract=contract,
         revision=revision,

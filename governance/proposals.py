@@ -124,9 +124,11 @@ def submit(
     try:
         examined = _examine(proposal, user=behind, now=now)
     except Refused as refusal:
-        _note(refusal, proposal, by=by, now=now)
+        _note_refusal(refusal, proposal, by=by, now=now)
         raise
     if dry_run:
+        if examined.evaluation.ruling.denied:
+            _note("denied_by_policy", examined.evaluation.ruling.reason, proposal, by=by, now=now)
         return _rehearsed(examined, user, now=now)
     try:
         with log.recording():
@@ -267,11 +269,15 @@ def _rehearsed(examined: Examined, user: User | None, *, now: datetime) -> Submi
     )
 
 
-def _note(refusal: Refused, proposal: Proposal, *, by: Actor, now: datetime) -> None:
-    """Say in the log that somebody reached for what they may not have; junk cannot flood it."""
+def _note_refusal(refusal: Refused, proposal: Proposal, *, by: Actor, now: datetime) -> None:
     codes = [error.code for error in refusal.errors if error.code not in HARMLESS] or [refusal.code]
     if codes[0] in HARMLESS or codes[0] == asking.InvalidProposal.code:
         return
+    _note(codes[0], refusal.detail, proposal, by=by, now=now)
+
+
+def _note(code: str, detail: str, proposal: Proposal, *, by: Actor, now: datetime) -> None:
+    """Say in the log that somebody reached for what they may not have; junk cannot flood it."""
     if noting.enough(ProposalFact.REFUSED, now=now, actor_id=by.id):
         return
     with log.recording():
@@ -282,8 +288,8 @@ def _note(refusal: Refused, proposal: Proposal, *, by: Actor, now: datetime) -> 
             data={
                 "action_type": proposal.action_type,
                 "target": proposal.target,
-                "code": codes[0],
-                "detail": refusal.detail[:500],
+                "code": code,
+                "detail": detail[:500],
             },
             outcome="refused",
             now=now,

@@ -380,3 +380,33 @@ def test_a_revision_may_wait_for_its_time(world, clock):
     clock.shift(timedelta(hours=2, seconds=1))
     world.settle()
     assert contract_of(request).state == State.VERIFIED
+
+
+# --- what is denied is not looked at ---
+
+
+@pytest.fixture
+def secret(world):
+    """A file nobody may touch by the policy."""
+    (world.file.parent / "secrets.json").write_text('{"password": "hunter2"}')
+    world.policy({"name": "no", "effect": "deny", "reason": "never", "targets": ["file:secrets.json"]})
+    return {
+        **world.body(),
+        "target": "file:secrets.json",
+        "parameters": {"path": "secrets.json", "content": "{}"},
+        "expected_effect": {"target_state": {"exists": True}},
+    }
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_the_policy_denies_is_neither_read_nor_shown(world, secret, monkeypatch, dry_run):
+    monkeypatch.setattr(looking, "look", lambda *_, **__: pytest.fail("it was looked at"))
+    submitted = world.submit(secret, dry_run=dry_run)
+    assert (submitted.state, submitted.look) == ("denied", None)
+
+
+def test_denied_dry_runs_are_facts_within_bounds(world, secret):
+    for _ in range(30):
+        world.submit(secret, dry_run=True)
+    noted = [entry.document()["data"]["code"] for entry in Entry.objects.filter(fact="proposal.refused")]
+    assert noted == ["denied_by_policy"] * 20
