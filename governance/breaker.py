@@ -11,7 +11,7 @@ from auditlog.actors import SYSTEM
 from auditlog.models import Entry
 from verification.models import Contract
 
-from . import holding, holds
+from . import holds
 from .models import Hold
 
 SOURCE = "circuit_breaker"
@@ -25,9 +25,9 @@ def count(*, contract_id: UUID, happened_at: datetime, now: datetime) -> Hold | 
     hold was released does not count again: people have looked at it.
     """
     contract = Contract.objects.get(pk=contract_id)
-    pattern = holding.exactly(contract.target)
     since = happened_at - timedelta(minutes=settings.CIRCUIT_BREAKER_WINDOW_MINUTES)
-    released = Hold.objects.filter(scope=Hold.Scope.TARGET, pattern=pattern, source=SOURCE).exclude(released_at=None)
+    ours = Hold.objects.filter(scope=Hold.Scope.TARGET, pattern=contract.target, is_exact=True, source=SOURCE)
+    released = ours.exclude(released_at=None)
     if (last := released.order_by("-released_at").first()) is not None and last.released_at is not None:
         since = max(since, last.released_at)
     wrong = wrong_since(contract, since)
@@ -36,7 +36,8 @@ def count(*, contract_id: UUID, happened_at: datetime, now: datetime) -> Hold | 
     minutes = settings.CIRCUIT_BREAKER_WINDOW_MINUTES
     return holds.engage(
         scope=Hold.Scope.TARGET,
-        pattern=pattern,
+        pattern=contract.target,
+        is_exact=True,
         reason=f"{wrong} contracts of {contract.action_type} went wrong here within {minutes} minutes.",
         by=SYSTEM,
         user=None,

@@ -88,12 +88,13 @@ class ProposalRefused(TypedDict):
 
 
 class HoldChanged(TypedDict):
-    """A hold was engaged or released."""
+    """A hold was engaged or released; `is_exact` says that the pattern is no glob."""
 
     scope: str
     pattern: str
     reason: str
     source: str
+    is_exact: NotRequired[bool]
 
 
 class AgentChanged(TypedDict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import glob
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -95,7 +94,12 @@ def covering_mission(mission_id: UUID) -> Hold | None:
 
 def covers(hold: Hold, contract: Contract) -> bool:
     """Whether a contract is in the scope of a hold."""
-    return _MATCHES[Scope(hold.scope)](hold.pattern, contract)
+    if hold.scope == Scope.EVERYTHING:
+        return True
+    names = _NAMES[Scope(hold.scope)](contract)
+    if hold.is_exact or hold.scope == Scope.MISSION:
+        return hold.pattern in names
+    return any(fnmatch.fnmatchcase(name, hold.pattern) for name in names)
 
 
 def paused(contract: Contract, *, since: datetime, until: datetime) -> timedelta:
@@ -126,11 +130,6 @@ def length_of_union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
     return total
 
 
-def exactly(text: str) -> str:
-    """The pattern that matches this text and no other."""
-    return glob.escape(text)
-
-
 def _agents(contract: Contract) -> list[str]:
     """The names of the agents behind a contract."""
     named = [contract.requested_by_label] if contract.requested_by_kind == "agent" else []
@@ -138,13 +137,13 @@ def _agents(contract: Contract) -> list[str]:
     return named if agent is None else [*named, agent.name]
 
 
-_MATCHES: dict[Scope, Callable[[str, Contract], bool]] = {
-    Scope.EVERYTHING: lambda pattern, contract: True,
-    Scope.AGENT: lambda pattern, contract: any(fnmatch.fnmatchcase(name, pattern) for name in _agents(contract)),
-    Scope.ACTION_TYPE: lambda pattern, contract: fnmatch.fnmatchcase(contract.action_type, pattern),
-    Scope.TARGET: lambda pattern, contract: fnmatch.fnmatchcase(contract.target, pattern),
-    Scope.MISSION: lambda pattern, contract: str(contract.mission_id) == pattern,
+_NAMES: dict[Scope, Callable[[Contract], Iterable[str]]] = {
+    Scope.AGENT: _agents,
+    Scope.ACTION_TYPE: lambda contract: [contract.action_type],
+    Scope.TARGET: lambda contract: [contract.target],
+    Scope.MISSION: lambda contract: [str(contract.mission_id)],
 }
+"""What a pattern is compared with; everything is held without one."""
 
 
 def say(hold: Hold, fact: HoldFact, *, reason: str, by: Actor, now: datetime) -> None:
@@ -153,7 +152,13 @@ def say(hold: Hold, fact: HoldFact, *, reason: str, by: Actor, now: datetime) ->
         fact,
         actor=by,
         subject=Subject("hold", str(hold.pk), str(hold)[:200]),
-        data={"scope": hold.scope, "pattern": hold.pattern, "reason": reason, "source": hold.source},
+        data={
+            "scope": hold.scope,
+            "pattern": hold.pattern,
+            "reason": reason,
+            "source": hold.source,
+            **({"is_exact": True} if hold.is_exact else {}),
+        },
         now=now,
         contract_id=hold.contract_id,
     )

@@ -38,22 +38,24 @@ def engage(
     now: datetime,
     source: str = "person",
     contract_id: UUID | None = None,
+    is_exact: bool = False,
 ) -> Hold:
     """Stop everything in a scope from starting; answers the hold, or the one that is engaged on it already.
 
-    `pattern` is a glob over agent names, action types or targets, or the id of a mission. `user` is None when Grace
-    holds by itself. Raises Forbidden and InvalidHold.
+    `pattern` is a glob over agent names, action types or targets, or the id of a mission; with `is_exact` it is the
+    one text that is meant. `user` is None when Grace holds by itself. Raises Forbidden and InvalidHold.
     """
     if user is not None:
         access.require(user, "holds.engage")
     _sensible(scope, pattern, reason)
     with log.recording():
-        engaged = Hold.objects.filter(scope=scope, pattern=pattern, released_at=None).first()
+        engaged = Hold.objects.filter(scope=scope, pattern=pattern, is_exact=is_exact, released_at=None).first()
         if engaged is not None:
             return engaged
         hold = Hold.objects.create(
             scope=scope,
             pattern=pattern,
+            is_exact=is_exact,
             reason=reason,
             source=source,
             contract_id=contract_id,

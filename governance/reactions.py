@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
+import structlog
 from django.utils import timezone
 
 from auditlog import entries, jobs, mesh
@@ -14,6 +16,8 @@ from verification.models import Contract, State
 
 from . import approvals, breaker, holding, holds, proposals, webhooks
 from .models import Agent, Hold
+
+logger = structlog.get_logger(__name__)
 
 
 @mesh.subscribe("contract.awaiting_approval", name="governance-ask-again")
@@ -29,16 +33,23 @@ def hold_what_could_not_be_rolled_back(entry: Entry) -> None:
     moved = entries.data(entry)
     if moved["from_state"] != State.ROLLING_BACK:
         return
-    holds.engage(
-        scope=Hold.Scope.TARGET,
-        pattern=holding.exactly(moved["target"]),
-        reason=f"A rollback of {moved['action_type']} failed: {moved['reason']}"[: holds.MAX_REASON_CHARS],
+    why = moved["reason"].replace("\x00", "")
+    engage = partial(
+        holds.engage,
         by=SYSTEM,
         user=None,
         now=timezone.now(),
         source="rollback_failed",
         contract_id=entry.contract_id,
     )
+    reason = f"A rollback of {moved['action_type']} failed: {why}"[: holds.MAX_REASON_CHARS]
+    try:
+        engage(scope=Hold.Scope.TARGET, pattern=moved["target"], is_exact=True, reason=reason)
+    except holds.InvalidHold:
+        # What cannot be taken would be told again for ever, and every later failure would wait behind it.
+        logger.exception("target_not_held", contract_id=str(entry.contract_id))
+        plain = f"A rollback failed, and its target cannot be held: see contract {entry.contract_id}."
+        engage(scope=Hold.Scope.EVERYTHING, reason=plain)
 
 
 @mesh.subscribe("contract.violated", "contract.held", name="governance-circuit-breaker")

@@ -1,17 +1,20 @@
 """The switch: engaged by one person in one step, taken off by a tier_3 contract, its clock arithmetic."""
 
-import fnmatch
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
 
+from auditlog import log, mesh, sequencer
+from auditlog.actors import SYSTEM
 from auditlog.models import Entry
 from auditlog.refusals import Refused
+from auditlog.subjects import Subject
 from governance import approvals, holding, holds, principals
 from governance.models import Hold
 from tests.harness.governed import Governed, contract_of, fresh
-from verification.models import State
+from verification.facts import ContractFact
+from verification.models import Contract, State
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -126,10 +129,33 @@ def test_a_hold_is_released_once(world):
         holds.release(hold_id=world.agent.pk, reason="what", by=by, user=ada, now=timezone.now())
 
 
-def test_a_pattern_made_from_a_target_matches_that_target_only():
-    target = "file:conf[1]/a*.json"
-    assert fnmatch.fnmatchcase(target, holding.exactly(target))
-    assert not fnmatch.fnmatchcase("file:conf1/ab.json", holding.exactly(target))
+@pytest.mark.parametrize("target", ["file:conf[1]/a*.json", "*" * 500])
+def test_an_exact_hold_holds_that_target_only(target):
+    hold = Hold(scope=Hold.Scope.TARGET, pattern=target, is_exact=True)
+    assert holding.covers(hold, Contract(target=target))
+    assert not holding.covers(hold, Contract(target="file:conf1/ab.json"))
+
+
+def failed_rollback(target):
+    about = {"action_type": "command.run", "target": target, "tier": "tier_2", "to_state": "held", "revision": 1}
+    with log.recording():
+        log.append(
+            ContractFact.HELD,
+            actor=SYSTEM,
+            subject=Subject("contract", "1"),
+            data={**about, "from_state": "rolling_back", "reason": "it broke"},
+            now=timezone.now(),
+        )
+
+
+def test_s_no_spelling_of_a_target_escapes_the_hold_or_stops_the_next(db):
+    mesh.register_all()
+    for target in ("*" * 300, "x" * 501, "file:plain"):
+        failed_rollback(target)
+    sequencer.run(None)
+    mesh.deliver_all()
+    held = list(Hold.objects.order_by("id").values_list("scope", "pattern", "is_exact"))
+    assert held == [("target", "*" * 300, True), ("everything", "", False), ("target", "file:plain", True)]
 
 
 def test_an_empty_or_unreadable_file_holds_too(var_dir):

@@ -305,6 +305,7 @@ class HoldShape(Shape):
     id = s.UUIDField()
     scope = s.ChoiceField(Hold.Scope.choices)
     pattern = s.CharField()
+    is_exact = s.BooleanField(help_text="Whether the pattern is one text and no glob.")
     reason = s.CharField()
     source = s.CharField()
     engaged_by = s.CharField()

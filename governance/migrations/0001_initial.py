@@ -222,6 +222,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("pattern", models.CharField(blank=True, max_length=500)),
+                ("is_exact", models.BooleanField(default=False)),
                 ("reason", models.TextField()),
                 ("source", models.CharField(default="person", max_length=20)),
                 ("contract_id", models.UUIDField(blank=True, null=True)),

@@ -6,7 +6,10 @@ from auditlog.ids import new_id
 
 
 class Hold(models.Model):
-    """Nothing in its scope starts while it is engaged; `contract_id` is what led to it, if anything did."""
+    """Nothing in its scope starts while it is engaged; `contract_id` is what led to it, if anything did.
+
+    `pattern` is a glob, or with `is_exact` the one text that is meant.
+    """
 
     class Scope(models.TextChoices):
         EVERYTHING = "everything"
@@ -18,6 +21,7 @@ class Hold(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     scope = models.CharField(max_length=20, choices=Scope.choices)
     pattern = models.CharField(max_length=500, blank=True)
+    is_exact = models.BooleanField(default=False)
     reason = models.TextField()
     source = models.CharField(max_length=20, default="person")
     contract_id = models.UUIDField(null=True, blank=True)
