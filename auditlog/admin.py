@@ -108,7 +108,7 @@ class JobAdmin(ReadOnlyAdmin):
             "Cancel",
             "jobs.manage",
             lambda row, by, reason: jobs.cancel(job_id=row.pk, by=by, reason=reason, now=timezone.now()),
-            shows=lambda row: row.state in (JobState.QUEUED, JobState.RUNNING),
+            shows=lambda row: row.visible and row.state in (JobState.QUEUED, JobState.RUNNING),
             needs_reason=True,
         ),
         Verb(

@@ -65,7 +65,7 @@ class Cancelled(Exception):
 
 
 class NotCancellable(Refused):
-    """The job has ended."""
+    """The job has ended, or is everyday work that carries something of its own, which is what can be cancelled."""
 
     code = "job_not_cancellable"
     kind = Refused.Kind.CONFLICT
@@ -349,11 +349,16 @@ def _given_up(job: Job, now: datetime) -> bool:
 
 
 def cancel(*, job_id: UUID, by: Actor, reason: str, now: datetime) -> Job:
-    """Cancel a queued job, or ask a running one to stop. Raises NoSuchJob, NotCancellable."""
+    """Cancel a queued job, or ask a running one to stop. Raises NoSuchJob, NotCancellable.
+
+    Only visible jobs: what another one carries, such as a contract, would be stranded without a word.
+    """
     with log.recording():
         job = _locked(job_id)
         if job.state in FINAL:
             raise NotCancellable(f"The job is {job.state}.")
+        if not job.visible:
+            raise NotCancellable(f"A job {job.kind} is not cancelled by itself; cancel what it is about.")
         if job.state == JobState.QUEUED:
             job.state, job.finished_at = JobState.CANCELLED, now
             _say(job, JobFact.CANCELLED, by=by, reason=reason, now=now)
@@ -363,7 +368,7 @@ def cancel(*, job_id: UUID, by: Actor, reason: str, now: datetime) -> Job:
 
 
 def retry(*, job_id: UUID, by: Actor, now: datetime) -> Job:
-    """Give a dead or cancelled job a fresh set of attempts. Raises NoSuchJob, NotRetryable."""
+    """Give a dead or cancelled job a fresh set of attempts, and say so of any job. Raises NoSuchJob, NotRetryable."""
     with log.recording():
         job = _locked(job_id)
         if job.state not in (JobState.DEAD, JobState.CANCELLED):
@@ -372,7 +377,7 @@ def retry(*, job_id: UUID, by: Actor, now: datetime) -> Job:
         job.due_at = job.sent_at = now
         job.finished_at = job.cancel_requested_at = None
         job.save()
-        _say(job, JobFact.ENQUEUED, by=by, now=now)
+        _say(job, JobFact.ENQUEUED, by=by, now=now, hidden_too=True)
         _send_on_commit(job)
     return job
 
@@ -507,9 +512,10 @@ def _say(
     by: Actor = SYSTEM,
     outcome: str = "success",
     reason: str = "",
+    hidden_too: bool = False,
 ) -> None:
-    """Append a fact about a visible job."""
-    if not job.visible:
+    """Append a fact about a visible job, or about any when a person did it."""
+    if not job.visible and not hidden_too:
         return
     data: dict[str, object] = {"job_id": str(job.pk), "kind": job.kind, "attempt": job.attempts}
     if outcome == "failure":

@@ -495,3 +495,20 @@ def test_impossible_jobs_are_refused_by_the_database(work: Any, wrong: dict[str,
     job = owe()
     with pytest.raises(IntegrityError), transaction.atomic():
         Job.objects.filter(pk=job.pk).update(**wrong)
+
+
+def test_work_that_carries_something_else_is_not_cancelled(db: None, work: Callable[..., str]) -> None:
+    work(nothing)
+    job = owe()
+    with pytest.raises(jobs.NotCancellable):
+        jobs.cancel(job_id=job.pk, by=ADA, reason="stop", now=NOW)
+    assert (fresh(job).state, fresh(job).cancel_requested_at) == (JobState.QUEUED, None)
+
+
+def test_retrying_any_job_is_a_fact(db: None, work: Callable[..., str]) -> None:
+    work(nothing)
+    job = owe()
+    Job.objects.filter(pk=job.pk).update(state=JobState.DEAD)
+    jobs.retry(job_id=job.pk, by=ADA, now=NOW)
+    entry = Entry.objects.get(fact="job.enqueued")
+    assert (entry.actor_id, entry.subject_id) == (ADA.id, str(job.pk))
