@@ -31,6 +31,8 @@ __all__ = ["Changes", "Proposal", "Submitted", "cancel", "revise", "submit"]
 
 MAX_KEY_CHARS = 200
 RETRY_AFTER_SECONDS = 60.0
+RESERVED_KEYS = ("step:", "bootstrap-")
+"""How keys begin that Grace makes itself; users have them only on the steps of playbooks, which Grace proposes."""
 NOT_BEGUN = (State.PROPOSED, State.AWAITING_APPROVAL, State.CHANGES_REQUESTED, State.AUTHORIZED)
 HARMLESS = frozenset(
     {
@@ -49,7 +51,7 @@ class KeyReused(Refused):
 
 
 class BadKey(Refused):
-    """The idempotency key is empty or too long."""
+    """The idempotency key is empty, too long, or one that only Grace makes."""
 
     code = "bad_idempotency_key"
     kind = Refused.Kind.MALFORMED
@@ -118,6 +120,8 @@ def submit(
     if user is not None:
         access.require(user, "contracts.propose")
     request_sha256 = proposal.sha256()
+    if idempotency_key is not None and user is not None and not proposal.playbook:
+        _unreserved(idempotency_key)
     behind = user or _reporter(proposal)
     if idempotency_key is not None and (earlier := _earlier(user, idempotency_key)):
         return _replay(earlier, request_sha256)
@@ -226,6 +230,11 @@ def _guard_against_flood(user: User | None) -> None:
             f"{waiting} requests of {agent.name} wait for people; {agent.open_request_limit} is the most.",
             retry_after=RETRY_AFTER_SECONDS,
         )
+
+
+def _unreserved(idempotency_key: str) -> None:
+    if idempotency_key.startswith(RESERVED_KEYS):
+        raise BadKey(f"Keys that begin with {' or '.join(RESERVED_KEYS)} are made by Grace itself.")
 
 
 def _earlier(user: User | None, idempotency_key: str) -> Contract | None:

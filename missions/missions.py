@@ -220,7 +220,8 @@ def _planned(mission: Mission, contract: Contract, step_id: UUID | None) -> Step
     """The step this contract was planned as, now filled."""
     waiting = mission.steps.filter(contract__isnull=True, problem="")
     for step in waiting:
-        if step.pk == step_id or step.key == contract.idempotency_key:
+        is_its_own = step.key == contract.idempotency_key and step.planned_by_id == contract.requested_by_id
+        if step.pk == step_id or is_its_own:
             step.contract = contract
             step.save(update_fields=["contract"])
             return step

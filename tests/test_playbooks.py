@@ -360,3 +360,25 @@ def test_the_playbook_with_the_best_lower_bound_is_chosen() -> None:
     assert chosen is not None
     assert chosen.playbook.name == "proven"
     assert 0.7 < chosen.lower_bound < 0.95
+
+
+@pytest.mark.django_db
+def test_nobody_else_fills_a_planned_step(users: People, ledger: Ledger) -> None:
+    """A contract with the key of a step, from somebody else, is not that step's."""
+    playbooks.publish(
+        name="two",
+        title="Two",
+        steps=[step("One"), step("Two", line="two", count=2)],
+        variables={},
+        by=SYSTEM,
+        now=timezone.now(),
+    )
+    ada = users.ada
+    mission = playbooks.run(name="two", by=principals.actor_of(ada), user=ada, now=timezone.now())
+    second = mission.steps.get(position=2)
+    forged = propose(users.bea, mission_id=mission.pk, line="forged")
+    Contract.objects.filter(pk=forged.pk).update(idempotency_key=second.key)
+    assert playbooks._proposed(second) is None
+    hear()
+    second.refresh_from_db()
+    assert second.contract is None

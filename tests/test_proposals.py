@@ -410,3 +410,10 @@ def test_denied_dry_runs_are_facts_within_bounds(world, secret):
         world.submit(secret, dry_run=True)
     noted = [entry.document()["data"]["code"] for entry in Entry.objects.filter(fact="proposal.refused")]
     assert noted == ["denied_by_policy"] * 20
+
+
+def test_keys_that_grace_makes_are_its_own(world):
+    with pytest.raises(Refused) as refusal:
+        world.submit(key="step:0190")
+    assert (refusal.value.code, refusal.value.kind) == ("bad_idempotency_key", Refused.Kind.MALFORMED)
+    assert not Contract.objects.exists()
