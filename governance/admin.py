@@ -23,7 +23,7 @@ from auditlog.read_only import ReadOnlyAdmin
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import agents, approvals, holds, proposals
+from . import agents, approvals, holds, proposals, resolving
 from .models import Agent, AgentKey, ApprovalRequest, Assessment, Decision, Delivery, Hold, Policy, Webhook
 
 PENDING = ApprovalRequest.State.PENDING
@@ -193,11 +193,12 @@ def _cancels(pressed: Pressed) -> object:
 
 
 def _resolves(pressed: Pressed) -> object:
-    return contracts.resolve(
+    return resolving.resolve(
         contract_id=pressed.row.pk,
         verdict=pressed.form.get("verdict", ""),
         reason=pressed.reason,
         by=pressed.by,
+        user=pressed.user,
         now=timezone.now(),
     )
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from auditlog import entries
 from auditlog.api.endpoint import Endpoint, PageQuery, Query, operation
-from governance import proposals, restoring
+from governance import proposals, resolving, restoring
 from governance.api import events, shapes, waiting
 from governance.models import ApprovalRequest
 from verification import contracts
@@ -261,13 +261,14 @@ class ResolveContract(Endpoint):
         example={"verdict": "verified", "reason": "Looked at the service: it does what was promised."},
     )
     def post(self, request: Request, id: UUID) -> Response:
-        """For partial, in_doubt and held, with a reason that goes into the log."""
+        """For partial, in_doubt and held, by somebody who did not ask for it, with a reason that goes into the log."""
         self.find(Contract.objects.all(), id=id)
-        contract = contracts.resolve(
+        contract = resolving.resolve(
             contract_id=id,
             verdict=self.body["verdict"],
             reason=self.body["reason"],
             by=self.actor,
+            user=self.user,
             now=self.now,
         )
         return self.answer(below.contract(contract))

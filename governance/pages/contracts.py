@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
-from governance import principals, proposals
+from governance import principals, proposals, resolving
 from governance.models import ApprovalRequest
 from verification import contracts as verbs
 from verification.models import Contract, Snapshot, State
@@ -83,7 +83,7 @@ def show(request: PageRequest, contract_id: UUID, *, refused: Refused | None = N
             "snapshots": Snapshot.objects.filter(contract_id=found.pk),
             "moments": timelines.of(contract_id=found.pk),
             "may_cancel": _may_cancel(request, found),
-            "may_resolve": "contracts.resolve" in request.permissions and found.state in verbs.RESOLVABLE,
+            "may_resolve": found.state in verbs.RESOLVABLE and resolving.refusal(found, request.user) is None,
             "may_retry": "contracts.retry" in request.permissions and _dead(found),
             "verdicts": VERDICTS,
             "refused": refused,
@@ -121,11 +121,12 @@ def cancel(request: PageRequest, contract_id: UUID) -> HttpResponse:
 @base.act("contracts.resolve", shown_by=show)
 def resolve(request: PageRequest, contract_id: UUID) -> HttpResponse:
     """Settle by hand what the product could not."""
-    found = verbs.resolve(
+    found = resolving.resolve(
         contract_id=contract_id,
         verdict=request.POST.get("verdict", ""),
         reason=request.POST.get("resolve_reason", "").strip(),
         by=principals.actor_of(request.user),
+        user=request.user,
         now=base.now(),
     )
     messages.success(request, f"The contract is settled as {found.state.replace('_', ' ')}.")
