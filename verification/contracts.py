@@ -377,14 +377,15 @@ def _owe_execution(contract: Contract, *, due_at: datetime, now: datetime) -> No
     """Owe the contract's execution once: a job that waits already is given the new time."""
     if jobs.reschedule(kind=EXECUTION_JOB, subject_id=str(contract.pk), due_at=due_at, now=now):
         return
-    jobs.enqueue(
-        kind=EXECUTION_JOB,
-        subject_id=str(contract.pk),
-        due_at=due_at,
-        now=now,
-        contract_id=contract.pk,
-        mission_id=contract.mission_id,
-    )
+    with story(contract), context.caused_by(log.latest(contract.pk)):
+        jobs.enqueue(
+            kind=EXECUTION_JOB,
+            subject_id=str(contract.pk),
+            due_at=due_at,
+            now=now,
+            contract_id=contract.pk,
+            mission_id=contract.mission_id,
+        )
 
 
 def owe_what_is_owed_by_none(*, now: datetime) -> int:
