@@ -26,7 +26,7 @@ from .asking import Examined
 from .facts import ApprovalFact
 from .models import ApprovalRequest, Decision
 from .policy import Requirements
-from .shapes import Changes
+from .shapes import Changes, too_late
 
 Verdict = Decision.Verdict
 JsonDict = dict[str, Any]
@@ -443,6 +443,8 @@ def _examined_edit(request_id: UUID, word: _Word, changes: Changes) -> tuple[Exa
     if request is None:
         raise NotFound(f"There is no approval request {request_id}.")
     _admit(request.contract, request, word)
+    if errors := too_late(changes.not_before, now=word.now, at="/edits"):
+        raise BadDecision(errors[0].detail, errors=errors)
     wording = asking.reworded(request.contract, request.revision, changes)
     examined = asking.examine(wording, user=principals.behind(request.contract), now=word.now)
     if examined.evaluation.ruling.denied:

@@ -25,7 +25,7 @@ from .facts import ProposalFact
 from .looking import Look
 from .models import Agent, ApprovalRequest, Grant
 from .policies import Evaluation
-from .shapes import Changes, Proposal
+from .shapes import Changes, Proposal, too_late
 
 __all__ = ["Changes", "Proposal", "Submitted", "cancel", "revise", "submit"]
 
@@ -199,6 +199,8 @@ def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examine
         raise ActionTypeNotAllowed(detail, errors=[FieldError("/action_type", ActionTypeNotAllowed.code, detail)])
     if proposal.callback_url and (errors := outgoing.check(proposal.callback_url, "/callback_url")):
         raise asking.InvalidProposal(errors[0].detail, errors=errors)
+    if errors := too_late(proposal.not_before, now=now):
+        raise asking.InvalidProposal(errors[0].detail, errors=errors)
     if errors := [error for check in _checks for error in check(proposal)]:
         raise asking.InvalidProposal(errors[0].detail, errors=errors)
     wording = Wording(
@@ -356,6 +358,8 @@ def revise(
     contract = _contract(contract_id)
     _revisable(contract, user)
     number = contract.current_revision
+    if errors := too_late(changes.not_before, now=now):
+        raise asking.InvalidProposal(errors[0].detail, errors=errors)
     wording = asking.reworded(contract, contract.revision, changes)
     examined = asking.examine(wording, user=principals.behind(contract), now=now)
     with log.recording():

@@ -216,12 +216,9 @@ class Reader:
         return Decimal(str(value)).quantize(Decimal("0.0001"))
 
     def time(self, name: str) -> datetime | None:
-        """An RFC 3339 time with an offset, at most a year ahead."""
-        found = self._converted(name, str, "A time such as 2026-11-23T12:00:00Z", datetime.fromisoformat)
-        if found is not None and found.tzinfo is None:
-            self.problem(name, "wrong_type", "A time has an offset, such as Z or +01:00.")
-            return None
-        return found.astimezone(UTC) if found else None
+        """An RFC 3339 time with an offset, in UTC."""
+        found: datetime | None = self._converted(name, str, "A time such as 2026-11-23T12:00:00Z", _utc)
+        return found
 
     def _converted(self, name: str, wanted: type, what: str, convert: Callable[[str], Any]) -> Any:
         value = self.take(name, wanted, what)
@@ -245,3 +242,17 @@ class Reader:
         size = len(digest.canonical(self.members))
         if size > MAX_BYTES:
             raise TooLarge(f"The body has {size} bytes; {MAX_BYTES} is the most.")
+
+
+def too_late(not_before: datetime | None, *, now: datetime, at: str = "") -> list[FieldError]:
+    """What is wrong with a start that lies so far ahead that nobody can approve of it now."""
+    if not_before is None or not_before <= now + LATEST_START:
+        return []
+    return [FieldError(f"{at}/not_before", "out_of_range", f"At most {LATEST_START.days} days ahead.")]
+
+
+def _utc(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError("no offset")
+    return found.astimezone(UTC)

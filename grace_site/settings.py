@@ -260,7 +260,7 @@ REST_KNOX = {
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["grace_site.parsers.BoundedJSONParser"],
     # The first one's challenge is what an anonymous request gets: 401 and `WWW-Authenticate: Bearer`.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "governance.api.authentication.AgentAuthentication",

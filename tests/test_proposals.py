@@ -417,3 +417,23 @@ def test_keys_that_grace_makes_are_its_own(world):
         world.submit(key="step:0190")
     assert (refusal.value.code, refusal.value.kind) == ("bad_idempotency_key", Refused.Kind.MALFORMED)
     assert not Contract.objects.exists()
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-11-23T12:00:00"])
+def test_a_start_at_the_edges_of_time_or_without_an_offset_is_malformed(at):
+    with pytest.raises(Refused) as refusal:
+        Proposal.from_body({"action_type": "x", "target": "y", "not_before": at})
+    assert [error.pointer for error in refusal.value.errors] == ["/not_before"]
+
+
+def test_a_start_lies_at_most_a_year_ahead(world):
+    far = (timezone.now() + timedelta(days=400)).isoformat()
+    with pytest.raises(Refused) as refusal:
+        world.submit(world.body(not_before=far))
+    assert [(error.pointer, error.code) for error in refusal.value.errors] == [("/not_before", "out_of_range")]
+
+
+def test_json_nested_without_end_is_malformed(world, client):
+    client.force_login(world.people.ada)
+    answer = client.post("/api/verification/contracts", "[" * 200_000, content_type="application/json")
+    assert answer.status_code == 400
