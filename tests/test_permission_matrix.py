@@ -19,6 +19,7 @@ from tests.harness.people import People
 READERS = "ada bea eve administrator"
 OPERATORS = "ada bea administrator"
 REVIEWERS = "bea administrator"
+AUDITORS = "eve administrator"
 ADMINISTRATOR = "administrator"
 ANYBODY = "anonymous agent ada bea eve cleo administrator"
 LOGGED_IN = "agent ada bea eve cleo administrator"
@@ -94,6 +95,9 @@ API = {
     f"GET {A}entries": READERS,
     f"GET {A}entries/<index:leaf_index>": READERS,
     f"GET {A}entries/<index:leaf_index>/receipt": READERS,
+    f"POST {A}exports": AUDITORS,
+    f"GET {A}exports/<uuid:id>": AUDITORS,
+    f"GET {A}exports/<uuid:id>/bundle": AUDITORS,
     f"GET {A}findings": READERS,
     f"POST {A}findings/<index:id>/acknowledge": ADMINISTRATOR,
     f"GET {A}proofs/consistency": READERS,
