@@ -20,7 +20,7 @@ from auditlog.refusals import FieldError, Refused
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import access, asking, holding, noting, pressing, principals, quorum
+from . import access, asking, holding, noting, pressing, principals, quorum, walking
 from . import digest as digests
 from .asking import Examined
 from .facts import ApprovalFact
@@ -557,8 +557,7 @@ def spend(request: ApprovalRequest, *, now: datetime) -> None:
 def expire_due(*, now: datetime) -> int:
     """End every pending request whose time has run out; returns how many. Expiry never approves (I)."""
     due = ApprovalRequest.objects.filter(state=ApprovalRequest.State.PENDING, expires_at__lte=now)
-    ids = list(due.order_by("expires_at").values_list("pk", flat=True)[:EXPIRE_AT_ONCE])
-    return sum(_expire(request_id, now=now) for request_id in ids)
+    return sum(_expire(each, now=now) for each in walking.ids_by(due, "expires_at", at_once=EXPIRE_AT_ONCE))
 
 
 def _expire(request_id: UUID, *, now: datetime) -> bool:

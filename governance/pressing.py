@@ -11,7 +11,7 @@ from auditlog.subjects import Subject
 from verification import contracts
 from verification.models import Contract
 
-from . import holding
+from . import holding, walking
 from .facts import ApprovalFact
 from .models import ApprovalRequest
 from .policy import Requirements
@@ -35,13 +35,12 @@ def schedule(request: ApprovalRequest) -> None:
 def press_due(*, now: datetime) -> int:
     """Remind people of every pending request that is due, or ask others as well; returns how many it was."""
     due = ApprovalRequest.objects.filter(state=ApprovalRequest.State.PENDING, remind_at__lte=now)
-    ids = list(due.order_by("remind_at").values_list("pk", "contract_id")[:AT_ONCE])
-    return sum(_press(request_id, contract_id, now=now) for request_id, contract_id in ids)
+    return sum(_press(each, now=now) for each in walking.ids_by(due, "remind_at", at_once=AT_ONCE))
 
 
-def _press(request_id: UUID, contract_id: UUID, *, now: datetime) -> bool:
+def _press(request_id: UUID, *, now: datetime) -> bool:
     with log.recording():
-        contract = contracts.lock(contract_id)
+        contract = contracts.lock(ApprovalRequest.objects.values_list("contract_id", flat=True).get(pk=request_id))
         request = ApprovalRequest.objects.select_for_update(of=("self",)).get(pk=request_id)
         if request.state != ApprovalRequest.State.PENDING or request.remind_at is None:
             return False

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from auditlog import jobs, log, mesh
+from auditlog.actors import SYSTEM
 from auditlog.models import Entry
 from auditlog.refusals import Refused
 from governance import agents, approvals, holding, holds, noting, principals
@@ -503,3 +504,14 @@ def test_junk_decisions_cannot_flood_the_log(world):
     for _ in range(noting.MOST_PER_MINUTE + 5):
         assert code(lambda: world.decide(request, world.people.eve)) == "not_permitted"
     assert Entry.objects.filter(fact="approval.refused").count() == noting.MOST_PER_MINUTE
+
+
+def test_i_requests_that_are_held_keep_no_other_from_expiring(world, clock, monkeypatch):
+    monkeypatch.setattr(approvals, "EXPIRE_AT_ONCE", 2)
+    held = [world.ask(port=port) for port in (1, 2, 3)]
+    clock.shift(timedelta(minutes=1))
+    other = world.submit(world.body(4), user=world.people.ada).approval
+    holds.engage(scope="agent", pattern="deployer", reason="x", by=SYSTEM, user=None, now=timezone.now())
+    clock.shift(timedelta(hours=25))
+    assert approvals.expire_due(now=timezone.now()) == 1
+    assert [fresh(each).state for each in (*held, other)] == ["pending"] * 3 + ["expired"]
