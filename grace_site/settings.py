@@ -120,6 +120,7 @@ SELF_HEAL_OBSERVE_ONLY = env.flag("SELF_HEAL_OBSERVE_ONLY", False)
 SELF_HEAL_EXECUTE = env.flag("SELF_HEAL_EXECUTE", True)
 SSE_ENABLED = env.flag("SSE_ENABLED", True)
 APPROVAL_DECISION_RATE_PER_MIN = env.integer("APPROVAL_DECISION_RATE_PER_MIN", 60, at_least=1, at_most=100_000)
+PROPOSAL_RATE_PER_MIN = env.integer("PROPOSAL_RATE_PER_MIN", 120, at_least=1, at_most=100_000)
 READ_RATE_PER_MIN = env.integer("READ_RATE_PER_MIN", 600, at_least=1, at_most=1_000_000)
 AGENT_OPEN_REQUESTS = env.integer("AGENT_OPEN_REQUESTS", 200, at_least=1, at_most=100_000)
 CIRCUIT_BREAKER_VIOLATIONS = env.integer("CIRCUIT_BREAKER_VIOLATIONS", 3, at_least=1, at_most=1000)
@@ -269,11 +270,14 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": [
         "grace_site.throttles.ReadRateThrottle",
+        "grace_site.throttles.WriteRateThrottle",
         "rest_framework.throttling.ScopedRateThrottle",
     ],
     "DEFAULT_THROTTLE_RATES": {
         "reads": f"{READ_RATE_PER_MIN}/min",
         "decisions": f"{APPROVAL_DECISION_RATE_PER_MIN}/min",
+        "proposals": f"{PROPOSAL_RATE_PER_MIN}/min",
+        "reports": f"{PROPOSAL_RATE_PER_MIN}/min",
         "login": "30/min",
     },
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],

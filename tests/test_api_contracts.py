@@ -392,3 +392,13 @@ def test_action_types_describe_themselves(ada: Api) -> None:
         assert each["reversibility"] in {"read_only", "reversible", "externally_reversible", "irreversible", None}
         assert each["example"]["action_type"] == each["action_type"]
         assert json.dumps(each["criteria"])
+
+
+def test_proposals_and_reports_are_limited_by_the_minute(ada: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    from grace_site.throttles import WriteRateThrottle
+
+    monkeypatch.setattr(WriteRateThrottle, "THROTTLE_RATES", {"proposals": "2/min", "reports": "1/min"})
+    assert [ada.post(CONTRACTS, {"dry_run": True}).status_code for _ in range(3)] == [400, 400, 429]
+    assert ada.get(CONTRACTS).status_code == 200
+    incidents = CONTRACTS.replace("contracts", "incidents")
+    assert [ada.post(incidents, {}).status_code for _ in range(2)][-1] == 429

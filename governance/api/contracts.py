@@ -90,6 +90,8 @@ _FILTERS = {
 class Contracts(Endpoint):
     """`/contracts`"""
 
+    write_scope = "proposals"
+
     @operation(
         "list_contracts",
         "Contracts, newest first",
@@ -194,6 +196,8 @@ class RetryContract(Endpoint):
 class RollbackContract(Endpoint):
     """`/contracts/{id}/rollback`"""
 
+    write_scope = "proposals"
+
     @operation(
         "rollback_contract",
         "Propose to undo a settled contract",
@@ -221,6 +225,8 @@ class RollbackContract(Endpoint):
 
 class RestoreSnapshot(Endpoint):
     """`/snapshots/{id}/restore`"""
+
+    write_scope = "proposals"
 
     @operation(
         "restore_snapshot",
@@ -276,6 +282,8 @@ class ResolveContract(Endpoint):
 
 class ReviseContract(Endpoint):
     """`/contracts/{id}/revisions`"""
+
+    write_scope = "proposals"
 
     @operation(
         "revise_contract",

@@ -70,6 +70,8 @@ class Holds(Endpoint):
 class ReleaseHold(Endpoint):
     """`/holds/{id}/release`"""
 
+    write_scope = "proposals"
+
     @operation(
         "release_hold",
         "Propose to release a hold",

@@ -34,6 +34,8 @@ class IncidentQuery(PageQuery):
 class Incidents(Endpoint):
     """`/incidents`"""
 
+    write_scope = "reports"
+
     @operation(
         "list_incidents",
         "Incidents, newest first",
@@ -69,6 +71,8 @@ class Incidents(Endpoint):
 
 class Alertmanager(Endpoint):
     """`/incidents/alertmanager`"""
+
+    write_scope = "reports"
 
     @operation(
         "report_alerts",

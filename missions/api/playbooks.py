@@ -33,6 +33,8 @@ class Playbooks(Endpoint):
 class RunPlaybook(Endpoint):
     """`/playbooks/{name}/run`"""
 
+    write_scope = "proposals"
+
     @operation(
         "run_playbook",
         "Run a playbook",
