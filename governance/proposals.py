@@ -16,7 +16,7 @@ from auditlog import log
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import FieldError, Refused
 from auditlog.subjects import Subject
-from verification import contracts, outgoing
+from verification import contracts
 from verification.models import Contract, Revision, State
 
 from . import access, approvals, asking, granting, noting, principals
@@ -38,6 +38,7 @@ HARMLESS = frozenset(
     {
         *("missing", "unknown_member", "wrong_type", "not_allowed", "no_match", "out_of_range", "too_short"),
         *("too_long", "invalid", "verifies_nothing", "malformed", "target_not_observable", "unknown_type"),
+        "not_available",
     }
 )
 """Codes of slips. Any other code means that somebody reached for what they may not have, and is a fact."""
@@ -197,8 +198,9 @@ def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examine
     if agent is not None and not principals.allows(agent, proposal.action_type):
         detail = f"{agent.name} may not propose {proposal.action_type[:80]!r}."
         raise ActionTypeNotAllowed(detail, errors=[FieldError("/action_type", ActionTypeNotAllowed.code, detail)])
-    if proposal.callback_url and (errors := outgoing.check(proposal.callback_url, "/callback_url")):
-        raise asking.InvalidProposal(errors[0].detail, errors=errors)
+    if proposal.callback_url:
+        detail = "Nothing is delivered to callbacks; ask for a webhook, or wait with `wait`."
+        raise asking.InvalidProposal(detail, errors=[FieldError("/callback_url", "not_available", detail)])
     if errors := too_late(proposal.not_before, now=now):
         raise asking.InvalidProposal(errors[0].detail, errors=errors)
     if errors := [error for check in _checks for error in check(proposal)]:

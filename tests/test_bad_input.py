@@ -141,8 +141,8 @@ PROPOSALS: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "",
         f"{FIRST}/url",
     ),
-    "a callback to a private address": (
-        {"callback_url": "http://10.0.0.1/"},
+    "a callback, which nothing would be delivered to": (
+        {"callback_url": "https://example.com/"},
         422,
         "invalid_proposal",
         "/callback_url",

@@ -144,7 +144,7 @@ def test_two_at_once_with_one_key_make_one_contract(world):
             "invalid_proposal",
             "/parameters/path",
         ),
-        ({"callback_url": "http://169.254.169.254/"}, "invalid_proposal", "/callback_url"),
+        ({"callback_url": "https://example.com/"}, "invalid_proposal", "/callback_url"),
     ],
 )
 def test_what_cannot_be_proposed_names_the_field_and_leaves_no_contract(world, change, code, pointer):

@@ -46,7 +46,9 @@ class ProposalShape(Shape):
     confidence = s.FloatField(required=False, allow_null=True, help_text="0 to 1: how sure the proposer is.")
     justification = s.CharField(required=False)
     not_before = s.DateTimeField(required=False, allow_null=True)
-    callback_url = s.CharField(required=False)
+    callback_url = s.CharField(
+        required=False, help_text="Not available yet: refused when given. Webhooks tell what becomes of a contract."
+    )
     dry_run = s.BooleanField(required=False, help_text="Answer what would happen; write nothing.")
 
 
