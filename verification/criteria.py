@@ -19,7 +19,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from auditlog.refusals import FieldError, Refused
-from verification import expressions, json_schemas
+from verification import expressions, json_schemas, paths
 
 JsonDict = dict[str, Any]
 
@@ -405,9 +405,9 @@ def _state_match(problems: _Problems, members: Mapping[str, Any], at: str) -> St
     path = problems.text(members.get("path"), f"{at}/path", longest=MAX_PATH_CHARS)
     if path:
         try:
-            jmespath.compile(path)
-        except (JMESPathError, RecursionError) as exc:
-            problems.add(f"{at}/path", "invalid_path", f"Not a JMESPath: {_reason(exc)}")
+            paths.check(path)
+        except paths.PathRefused as exc:
+            problems.add(f"{at}/path", "invalid_path", str(exc))
     given = [name for name in ("equals", "in", "matches") if name in members]
     if len(given) != 1:
         problems.add(at, "exactly_one", "Exactly one of equals, in and matches is expected.")
