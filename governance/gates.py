@@ -155,11 +155,12 @@ class DigestGate(_Gate):
                 "What is about to run is not what was authorized; it was changed behind everybody's back.",
                 Then.CANCEL,
             )
-        if executors.get(contract.action_type).version != contract.executor_version:
+        call = executors.Call(contract.action_type, contract.target, dispatch.revision.parameters)
+        if executors.get(contract.action_type).edition(call) != contract.executor_version:
             return Closed(
                 self.name,
                 "executor_changed",
-                "The executor is another version now; propose again.",
+                "The executor is another version now, or the command another one; propose again.",
                 Then.CANCEL,
             )
         return None

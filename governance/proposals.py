@@ -144,7 +144,7 @@ def submit(
                 by=by,
                 idempotency_key=idempotency_key,
                 request_sha256=request_sha256,
-                executor_version=examined.executor.version,
+                executor_version=examined.executor.edition(examined.call),
                 now=now,
             )
             return _put(contract, examined, stand_in or _grant(now), by=by, now=now)

@@ -21,9 +21,7 @@ class MissionGate:
             return None
         state = Mission.objects.filter(pk=mission_id).values_list("state", flat=True).first()
         if state == Mission.State.PAUSED:
-            return Closed(
-                self.name, "mission_paused", "The mission is paused.", Then.WAIT, RETRY_AFTER_SECONDS
-            )
+            return Closed(self.name, "mission_paused", "The mission is paused.", Then.WAIT, RETRY_AFTER_SECONDS)
         if state == Mission.State.CANCELLED:
             return Closed(self.name, "mission_abandoned", "The mission was abandoned.", Then.CANCEL)
         return None

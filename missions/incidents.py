@@ -91,9 +91,7 @@ def _incident_of(
     report: ErrorReport, mission: Mission | None, *, by: Actor, user: User | None, now: datetime
 ) -> tuple[Incident, bool]:
     """The incident this error belongs to, locked and counted, and whether it is new."""
-    if mission is not None and (
-        serving := Incident.objects.filter(mission=mission).order_by("created_at").first()
-    ):
+    if mission is not None and (serving := Incident.objects.filter(mission=mission).order_by("created_at").first()):
         _seen_again(serving, now, counted=serving.fingerprint == report.fingerprint)
         return serving, False
     for _ in range(3):
@@ -119,9 +117,7 @@ def _seen_again(incident: Incident, now: datetime, *, counted: bool = True) -> b
     return bool(changed)
 
 
-def _create(
-    report: ErrorReport, mission: Mission | None, *, by: Actor, user: User | None, now: datetime
-) -> Incident:
+def _create(report: ErrorReport, mission: Mission | None, *, by: Actor, user: User | None, now: datetime) -> Incident:
     return Incident.objects.create(
         error_type=report.error_type,
         error_message=report.error_message,
@@ -191,9 +187,7 @@ def plan(*, incident_id: UUID, now: datetime) -> Incident:
             if choice is None:
                 return escalate(incident, reason=f"No playbook cures {found.error_pattern}.", now=now)
             if incident.mission_id is None:
-                return escalate(
-                    incident, reason="Missions are not tracked here, so nothing can be planned.", now=now
-                )
+                return escalate(incident, reason="Missions are not tracked here, so nothing can be planned.", now=now)
             mission = missions.lock(incident.mission_id)
             return _plan(incident, mission, found, choice, now=now)
 
@@ -213,17 +207,13 @@ def _identify(incident: Incident, found: Classification, *, now: datetime) -> UU
     return _record(incident, SentinelFact.PROBLEM_IDENTIFIED, data, by=SENTINEL, now=now)
 
 
-def _plan(
-    incident: Incident, mission: Mission, found: Classification, choice: Choice, *, now: datetime
-) -> Incident:
+def _plan(incident: Incident, mission: Mission, found: Classification, choice: Choice, *, now: datetime) -> Incident:
     playbook, minimum_tier = choice.playbook, _minimum_tier(found)
     observe_only = bool(settings.SELF_HEAL_OBSERVE_ONLY)
     try:
         template = playbooks.template_of(playbook)
         steps = template.fill(template.known(incident.context))
-        playbooks.lay(
-            mission, playbook, steps, user=None, incident=incident, minimum_tier=minimum_tier, now=now
-        )
+        playbooks.lay(mission, playbook, steps, user=None, incident=incident, minimum_tier=minimum_tier, now=now)
     except (InvalidPlaybook, InvalidVariables, missions.NotNow) as refused:
         return escalate(incident, reason=f"{playbook} cannot be run: {refused.detail}", now=now)
     incident.state, incident.playbook = State.PLANNED, playbook.name
@@ -298,11 +288,7 @@ def _concluded(incident: Incident, mission: Mission, *, now: datetime) -> Incide
         step
         for step in steps
         if step.problem
-        or (
-            step.contract
-            and step.contract.settled_at
-            and step.contract.state in SETTLED - {ContractState.VERIFIED}
-        )
+        or (step.contract and step.contract.settled_at and step.contract.state in SETTLED - {ContractState.VERIFIED})
     ]
     if cured or mission.state == Mission.State.COMPLETED:
         return _resolve(incident, now=now)

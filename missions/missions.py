@@ -171,9 +171,7 @@ def activate(mission: Mission, *, by: Actor, now: datetime) -> Mission:
     return mission
 
 
-def attach(
-    *, mission_id: UUID, contract_id: UUID, by: Actor, now: datetime, step_id: UUID | None = None
-) -> Step:
+def attach(*, mission_id: UUID, contract_id: UUID, by: Actor, now: datetime, step_id: UUID | None = None) -> Step:
     """Give a contract its place in a mission: that of `step_id`, of the step that proposed it, or the next
     one.
 
@@ -203,9 +201,7 @@ def gather(mission: Mission, *, now: datetime) -> None:
     """Give their places to contracts proposed for a (locked) mission whose creation has not been heard
     yet."""
     placed = mission.steps.filter(contract__isnull=False).values("contract")
-    for contract in (
-        Contract.objects.filter(mission_id=mission.pk).exclude(pk__in=placed).order_by("created_at", "id")
-    ):
+    for contract in Contract.objects.filter(mission_id=mission.pk).exclude(pk__in=placed).order_by("created_at", "id"):
         _ = _planned(mission, contract, None) or _appended(mission, contract, now=now)
 
 
@@ -253,9 +249,7 @@ def progress(*, mission_id: UUID) -> Progress:
 
 def progress_of(mission_ids: Iterable[UUID]) -> dict[UUID, Progress]:
     """How far each of these missions has come, in two queries however many; unknown ids are left out."""
-    scores = dict(
-        Mission.objects.filter(pk__in=list(mission_ids)).order_by().values_list("pk", "health_score")
-    )
+    scores = dict(Mission.objects.filter(pk__in=list(mission_ids)).order_by().values_list("pk", "health_score"))
     rows = Step.objects.filter(mission_id__in=list(scores)).order_by().values("mission_id")
     counted = {
         row["mission_id"]: (row["planned"], row["completed"], row["failed"], row["rolled_back"])
@@ -308,9 +302,7 @@ def resume(*, mission_id: UUID, reason: str, by: Actor, now: datetime, user: Use
         return mission
 
 
-def complete(
-    *, mission_id: UUID, by: Actor, now: datetime, reason: str = "", user: User | None = None
-) -> Mission:
+def complete(*, mission_id: UUID, by: Actor, now: datetime, reason: str = "", user: User | None = None) -> Mission:
     """End a mission whose steps are all settled. Raises NotFound, NotNow, and Unsettled naming those that are
     not."""
     _require(user, "missions.manage")
@@ -329,9 +321,7 @@ def complete(
 
 def _named(step: Step) -> FieldError:
     where = f"contract {step.contract_id} is {step.contract.state}" if step.contract else "it is only planned"
-    return FieldError(
-        f"/steps/{step.position}", "unsettled", f"Step {step.position} ({step.title}): {where}."
-    )
+    return FieldError(f"/steps/{step.position}", "unsettled", f"Step {step.position} ({step.title}): {where}.")
 
 
 def abandon(*, mission_id: UUID, reason: str, by: Actor, user: User | None, now: datetime) -> Mission:
@@ -385,9 +375,7 @@ def follow(*, contract_id: UUID, by: Actor, now: datetime) -> Step | None:
 def count(*, step: Step, mission: Mission, by: Actor, now: datetime) -> Step:
     """Count a step's outcome once, say so, and settle or carry on the mission (which is locked)."""
     contract = step.contract
-    reached = (
-        contract.state if contract is not None and contract.settled_at else "refused" if step.problem else ""
-    )
+    reached = contract.state if contract is not None and contract.settled_at else "refused" if step.problem else ""
     if reached == step.reached:
         return step
     step.reached = reached

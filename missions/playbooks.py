@@ -239,9 +239,7 @@ def give_up(*, mission_id: UUID, reason: str, now: datetime) -> None:
 
 def _proposed(step: Step) -> UUID | None:
     """The contract of a step whose proposer was interrupted before it could attach it."""
-    found = Contract.objects.filter(
-        mission_id=step.mission_id, idempotency_key=step.key, requested_by=step.planned_by
-    )
+    found = Contract.objects.filter(mission_id=step.mission_id, idempotency_key=step.key, requested_by=step.planned_by)
     return found.values_list("pk", flat=True).first()
 
 

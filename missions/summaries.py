@@ -85,9 +85,7 @@ def aggregate(*, start: datetime, end: datetime, now: datetime, by: Actor = SYST
             counted[key].update(_added(counted[key], counts))
         _store(counted, start=start, end=end, now=now)
         kinds = [key.kind for key in counted]
-        result = Aggregated(
-            start, end, kinds.count(Summary.Kind.CONTRACTS), kinds.count(Summary.Kind.APPROVALS)
-        )
+        result = Aggregated(start, end, kinds.count(Summary.Kind.CONTRACTS), kinds.count(Summary.Kind.APPROVALS))
         data = {"start": start, "end": end, "contracts": result.contracts, "approvals": result.approvals}
         subject = Subject("summaries", f"{start:%Y%m%dT%H}-{end:%Y%m%dT%H}")
         log.append(AnalyticsFact.AGGREGATED, actor=by, subject=subject, data=data, now=now)
@@ -99,9 +97,7 @@ def owe(*, now: datetime) -> Job:
     start, end = due(now)
     with log.recording():
         arguments = {"start": start.isoformat(), "end": end.isoformat()}
-        return jobs.enqueue(
-            kind=JOB, subject_id=f"{start:%Y%m%dT%H}-{end:%Y%m%dT%H}", arguments=arguments, now=now
-        )
+        return jobs.enqueue(kind=JOB, subject_id=f"{start:%Y%m%dT%H}-{end:%Y%m%dT%H}", arguments=arguments, now=now)
 
 
 def due(now: datetime) -> tuple[datetime, datetime]:
@@ -141,9 +137,7 @@ def _approvals(start: datetime, end: datetime) -> Iterator[_Counted]:
     for row in _grouped(requests, "closed_at", start, end, "state"):
         latency = {"closed": row["count"], "latency_ms": _milliseconds(row["latency"])}
         yield _key(Summary.Kind.APPROVALS, row), {row["state"]: row["count"], **latency}
-    decisions = Decision.objects.annotate(
-        tier=F("request__tier"), action_type=F("request__contract__action_type")
-    )
+    decisions = Decision.objects.annotate(tier=F("request__tier"), action_type=F("request__contract__action_type"))
     for row in _grouped(decisions, "created_at", start, end, "verdict"):
         yield (
             _key(Summary.Kind.APPROVALS, row),

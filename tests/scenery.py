@@ -95,9 +95,7 @@ class Scene:
         assert submitted.approval is not None
         return submitted.approval
 
-    def decide(
-        self, request: ApprovalRequest, person: User, verdict: str = "approve", reason: str = ""
-    ) -> None:
+    def decide(self, request: ApprovalRequest, person: User, verdict: str = "approve", reason: str = "") -> None:
         """A person decides on what stands there now."""
         approvals.decide(
             request_id=request.pk,

@@ -109,9 +109,7 @@ def test_it_reads_every_type() -> None:
     assert all(each.title for each in parsed.criteria)
 
 
-@pytest.mark.parametrize(
-    "nothing", [{}, {"target_state": {}}, {"success_criteria": []}, {"rollback_threshold": 0.1}]
-)
+@pytest.mark.parametrize("nothing", [{}, {"target_state": {}}, {"success_criteria": []}, {"rollback_threshold": 0.1}])
 def test_what_verifies_nothing_is_refused(nothing: dict[str, Any]) -> None:
     with pytest.raises(criteria.VerifiesNothing) as refused:
         parse(nothing)
@@ -382,17 +380,13 @@ def measured(outcome: Outcome, weight: str = "1", *, required: bool = False, key
         ([measured(PASSED), measured(PASSED), measured(FAILED)], "0.6666", "partial"),
     ],
 )
-def test_a_verdict_follows_from_the_weights(
-    measurements: list[Measurement], confidence: str, outcome: str
-) -> None:
+def test_a_verdict_follows_from_the_weights(measurements: list[Measurement], confidence: str, outcome: str) -> None:
     judgement = judge(measurements, Decimal("0.3"))
     assert (judgement.confidence, judgement.outcome) == (Decimal(confidence), outcome)
 
 
 def test_who_is_missing_is_named() -> None:
-    judgement = judge(
-        [measured(FAILED, key="/a"), measured(INCONCLUSIVE, key="/b"), measured(PASSED, key="/c")]
-    )
+    judgement = judge([measured(FAILED, key="/a"), measured(INCONCLUSIVE, key="/b"), measured(PASSED, key="/c")])
     assert judgement.as_dict() == {
         "confidence": "0.3333",
         "outcome": "partial",
@@ -434,9 +428,7 @@ def test_a_required_failure_always_violates(measurements: list[Measurement], thr
 
 
 @given(MEASUREMENTS, THRESHOLDS)
-def test_verified_means_nine_tenths_and_no_required_gap(
-    measurements: list[Measurement], threshold: Decimal
-) -> None:
+def test_verified_means_nine_tenths_and_no_required_gap(measurements: list[Measurement], threshold: Decimal) -> None:
     judgement = judge(measurements, threshold)
     if judgement.outcome == "verified":
         assert judgement.confidence >= Decimal("0.9")

@@ -18,9 +18,7 @@ def examples() -> dict[str, str]:
 def documented() -> set[str]:
     """The names, where `X_FILE` of a secret counts as the secret itself."""
     secrets = set(settings.env.secrets)
-    return {
-        name.removesuffix("_FILE") if name.removesuffix("_FILE") in secrets else name for name in examples()
-    }
+    return {name.removesuffix("_FILE") if name.removesuffix("_FILE") in secrets else name for name in examples()}
 
 
 def test_every_setting_is_documented() -> None:

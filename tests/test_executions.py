@@ -153,9 +153,7 @@ def test_s_a_rollback_that_cannot_be_verified_is_held_and_keeps_the_target(gate,
 def test_a_person_resolves_what_is_held_and_the_target_becomes_free(gate, ledger):
     held = settle(authorized(effect={"target_state": {"count": 7}}, cannot_restore=True))
     waiting = settle(authorized(effect={"target_state": {"count": 2}}))
-    contracts.resolve(
-        contract_id=held.pk, verdict="rolled_back", reason="looked myself", by=ADA, now=timezone.now()
-    )
+    contracts.resolve(contract_id=held.pk, verdict="rolled_back", reason="looked myself", by=ADA, now=timezone.now())
     assert settle(held).state == State.ROLLED_BACK
     assert settle(waiting).state == State.VERIFIED
 
@@ -363,9 +361,7 @@ def test_p_authorized_twice_it_is_owed_once(gate, ledger):
     contracts.await_approval(
         contract_id=contract.pk, tier="tier_2", by=ADA, reason="the approval was withdrawn", now=now
     )
-    contracts.authorize(
-        contract_id=contract.pk, tier="tier_2", digest="d" * 64, valid_until=None, by=ADA, now=now
-    )
+    contracts.authorize(contract_id=contract.pk, tier="tier_2", digest="d" * 64, valid_until=None, by=ADA, now=now)
     assert Job.objects.filter(subject_id=str(contract.pk)).count() == 1
     assert settle(contract, seconds=3700).state == State.VERIFIED
     assert ledger.lines("ledger:a") == ["one"]

@@ -54,17 +54,14 @@ def test_a_prefix_that_opens_nothing_is_named(settings: Any) -> None:
     assert ids(system_checks.allowed_urls_are_readable(None)) == ["verification.E002"] * 2
 
 
-def test_what_may_be_run_must_not_lie_where_agents_may_write(
-    settings: Any, commands: Path, tmp_path: Path
-) -> None:
+def test_what_may_be_run_must_not_lie_where_agents_may_write(settings: Any, commands: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     settings.CONFIG_ROOTS = [root]
     (root / "tool.py").touch()
     (root / "data.json").touch()
     commands.write_text(
-        f'[commands.a]\nargv = ["/bin/cat", "{root}/data.json"]\n'
-        f'[commands.b]\nargv = ["/bin/cat", "{root}/tool.py"]\n'
+        f'[commands.a]\nargv = ["/bin/cat", "{root}/data.json"]\n[commands.b]\nargv = ["/bin/cat", "{root}/tool.py"]\n'
     )
     assert ids(system_checks.what_runs_is_out_of_reach(None)) == ["verification.E003"]
     settings.CONFIG_ROOTS = [tmp_path]

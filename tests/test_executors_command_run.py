@@ -179,9 +179,7 @@ def test_a_command_may_name_its_target(executor: executors.Executor) -> None:
     assert codes(executor, call("set", target="state:6", value=5)) == [("/target", "target_mismatch")]
 
 
-@pytest.mark.parametrize(
-    "parameters", [{}, {"command": "../x"}, {"command": "say", "shell": True}, {"command": 1}]
-)
+@pytest.mark.parametrize("parameters", [{}, {"command": "../x"}, {"command": "say", "shell": True}, {"command": 1}])
 def test_it_refuses_parameters_that_miss_the_schema(executor: executors.Executor, parameters: Any) -> None:
     assert executor.check(Call("command.run", "x:y", parameters))
 
@@ -386,9 +384,7 @@ def test_descriptors_of_the_worker_are_not_inherited(tmp_path: Path) -> None:
     secret = os.open(tmp_path / "secret", os.O_CREAT | os.O_RDWR)
     os.set_inheritable(secret, True)
     try:
-        finished = processes.run(
-            python("import os; print(sorted(os.listdir('/proc/self/fd')))"), limits=limits()
-        )
+        finished = processes.run(python("import os; print(sorted(os.listdir('/proc/self/fd')))"), limits=limits())
     finally:
         os.close(secret)
     assert finished.stdout.decode().strip() == str(["0", "1", "2", "3"])  # 3: the listing itself

@@ -112,9 +112,7 @@ def test_it_names_the_parameter_that_misses_its_schema(
     assert pointer in [found for found, _ in codes(executor, call(**filled))]
 
 
-def test_the_class_follows_from_method_and_compensation(
-    server: WebServer, executor: executors.Executor
-) -> None:
+def test_the_class_follows_from_method_and_compensation(server: WebServer, executor: executors.Executor) -> None:
     url = f"{server.url}/ok"
     assert executor.reversibility(call(method="GET", url=url)) is Reversibility.READ_ONLY
     assert executor.reversibility(call(method="HEAD", url=url)) is Reversibility.READ_ONLY
@@ -173,9 +171,7 @@ def test_a_failure_says_whether_a_retry_is_safe(
     assert not any(request["path"] == "/secret" for request in server.requests)
 
 
-def test_a_url_taken_off_the_list_is_not_called(
-    server: WebServer, executor: executors.Executor, settings: Any
-) -> None:
+def test_a_url_taken_off_the_list_is_not_called(server: WebServer, executor: executors.Executor, settings: Any) -> None:
     asked = feature(server, True)
     settings.HTTP_ALLOWED_URLS = []
     assert not executor.execute(asked, Run()).ok

@@ -86,9 +86,7 @@ def test_it_ends_at_its_deadline(source: str) -> None:
 
 def test_a_larger_evaluation_that_ends_in_time_gives_its_value() -> None:
     items = {"l": list(range(500)), "now": datetime(2026, 11, 23, tzinfo=UTC)}
-    expression = compile_expression(
-        "l.all(a, l.exists(b, a == b)) && now > timestamp('2026-01-01T00:00:00Z')"
-    )
+    expression = compile_expression("l.all(a, l.exists(b, a == b)) && now > timestamp('2026-01-01T00:00:00Z')")
     assert expression._steps(items) > expressions.MAX_STEPS_HERE
     assert expression.holds(items, deadline_seconds=5)
 

@@ -170,9 +170,7 @@ def test_what_the_policy_keeps_for_people_waits_for_them(users: People, world: S
 
 
 def test_values_from_the_report_fill_the_playbook_and_bad_ones_do_not(world: Sandbox) -> None:
-    report = locked(
-        error_type="validation_error", error_message="x", context={"max_connections": 40, "other": 1}
-    )
+    report = locked(error_type="validation_error", error_message="x", context={"max_connections": 40, "other": 1})
     incident = after(tell(report))
     planned = incident.steps.get(position=2)
     assert planned.plan is not None
@@ -212,9 +210,7 @@ def test_where_it_is_not_sure_enough_it_asks(world: Sandbox, pattern: str, tier:
     assert world.lock.exists()
 
 
-def test_told_not_to_execute_it_proposes_everything_for_approval(
-    world: Sandbox, settings: Any, users: People
-) -> None:
+def test_told_not_to_execute_it_proposes_everything_for_approval(world: Sandbox, settings: Any, users: People) -> None:
     settings.SELF_HEAL_EXECUTE = False
     incident = after(tell())
     contract = Contract.objects.get()
@@ -365,9 +361,7 @@ def test_a_body_is_read() -> None:
     body = {**BODY, "error_id": "e-1", "mission_id": str(mission_id), "context": {"a": 1.5}}
     report = ErrorReport.from_body(body)
     assert (report.error_id, report.mission_id, report.context) == ("e-1", mission_id, {"a": 1.5})
-    assert (
-        ErrorReport.from_body({**BODY, "error_id": None, "mission_id": None, "context": None}).context == {}
-    )
+    assert ErrorReport.from_body({**BODY, "error_id": None, "mission_id": None, "context": None}).context == {}
 
 
 @pytest.mark.parametrize(
@@ -411,9 +405,7 @@ def test_alerts_that_fire_become_reports() -> None:
                 annotations={"summary": "short", "description": "connection refused by billing"},
             ),
             alert(status="resolved"),
-            alert(
-                labels={"alertname": "Slow", "error_type": "timeout", "severity": "page"}, fingerprint="c3"
-            ),
+            alert(labels={"alertname": "Slow", "error_type": "timeout", "severity": "page"}, fingerprint="c3"),
         ],
     }
     down, slow = reports.from_alertmanager(body)
@@ -584,9 +576,7 @@ def test_f_nor_does_the_owner_of_the_agent_that_reported_it(world: Sandbox, user
     approve(Contract.objects.get(), users.cem)
 
 
-def test_a_hold_on_the_agent_that_reported_it_holds_the_cure(
-    world: Sandbox, users: People, settings: Any
-) -> None:
+def test_a_hold_on_the_agent_that_reported_it_holds_the_cure(world: Sandbox, users: People, settings: Any) -> None:
     settings.SELF_HEAL_EXECUTE = False
     agent, _ = agents.create(name="scout", owner=users.ada, by=SYSTEM, now=timezone.now())
     holds.engage(scope="agent", pattern="scout", reason="rogue", by=SYSTEM, user=None, now=timezone.now())
@@ -607,13 +597,9 @@ def test_an_agent_reaches_no_action_type_by_reporting_errors(world: Sandbox, use
     assert "action_type_not_allowed" in incident.escalation_reason
 
 
-def test_an_agent_cannot_flood_people_by_reporting_errors(
-    world: Sandbox, users: People, settings: Any
-) -> None:
+def test_an_agent_cannot_flood_people_by_reporting_errors(world: Sandbox, users: People, settings: Any) -> None:
     settings.SELF_HEAL_EXECUTE = False
-    agent, _ = agents.create(
-        name="scout", owner=users.ada, open_request_limit=1, by=SYSTEM, now=timezone.now()
-    )
+    agent, _ = agents.create(name="scout", owner=users.ada, open_request_limit=1, by=SYSTEM, now=timezone.now())
     cure_reported_by(agent.user)
     report = ErrorReport.from_body(
         {

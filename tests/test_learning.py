@@ -31,9 +31,7 @@ from verification.models import Contract
         (1000, 1000, 0.996173),
     ],
 )
-def test_the_lower_bound_is_low_while_there_is_little_to_go_by(
-    successes: int, runs: int, bound: float
-) -> None:
+def test_the_lower_bound_is_low_while_there_is_little_to_go_by(successes: int, runs: int, bound: float) -> None:
     assert learning.wilson_lower_bound(successes, runs) == pytest.approx(bound, abs=1e-5)
 
 
@@ -124,14 +122,10 @@ def test_it_groups_by_every_dimension(settled: Callable[..., Contract]) -> None:
     assert [stat.runs for stat in learning.stats(group_by=["error_pattern"])] == [3]
 
 
-def test_it_leaves_out_what_is_older_or_not_asked_for(
-    settled: Callable[..., Contract], now: datetime
-) -> None:
+def test_it_leaves_out_what_is_older_or_not_asked_for(settled: Callable[..., Contract], now: datetime) -> None:
     settled(settled_at=now - timedelta(days=2))
     settled(playbook="p")
-    assert [
-        stat.runs for stat in learning.stats(group_by=["action_type"], since=now - timedelta(days=1))
-    ] == [1]
+    assert [stat.runs for stat in learning.stats(group_by=["action_type"], since=now - timedelta(days=1))] == [1]
     assert [stat.runs for stat in learning.stats(group_by=["action_type"], where=Q(playbook="p"))] == [1]
 
 

@@ -64,12 +64,8 @@ def test_the_target_state_is_measured_member_by_member() -> None:
 def test_a_target_that_could_not_be_observed_is_inconclusive() -> None:
     world = World(observed=None, result={"exit_code": 0})
     assert once({"type": "state_match", "path": "a", "equals": None}, world).outcome is Outcome.INCONCLUSIVE
-    assert (
-        once({"type": "expression", "expression": "observed == null"}, world).outcome is Outcome.INCONCLUSIVE
-    )
-    assert (
-        once({"type": "expression", "expression": "result.exit_code == 0"}, world).outcome is Outcome.PASSED
-    )
+    assert once({"type": "expression", "expression": "observed == null"}, world).outcome is Outcome.INCONCLUSIVE
+    assert once({"type": "expression", "expression": "result.exit_code == 0"}, world).outcome is Outcome.PASSED
 
 
 def test_an_expression_sees_the_whole_world() -> None:
@@ -247,9 +243,7 @@ def test_a_window_is_not_waited_for() -> None:
     assert early.due_in == 6
     assert len(early.measurements[0].samples) == 1
 
-    second = measuring.measure(
-        effect, World(observed={"n": 2}), earlier=kept, now=NOW + timedelta(seconds=10)
-    )
+    second = measuring.measure(effect, World(observed={"n": 2}), earlier=kept, now=NOW + timedelta(seconds=10))
     kept = [each.as_dict() for each in second.measurements]
     assert second.measurements[0].outcome is Outcome.PENDING
     third = measuring.measure(effect, World(observed={"n": 1}), earlier=kept, now=NOW + timedelta(seconds=20))
@@ -278,9 +272,7 @@ def test_a_window_ends_as_soon_as_it_is_decided() -> None:
     kept: list[dict[str, Any]] = []
     due_in: float | None = 0.0
     for step, n in enumerate([2, 1, 1]):
-        measured = measuring.measure(
-            effect, World(observed={"n": n}), earlier=kept, now=NOW + timedelta(minutes=step)
-        )
+        measured = measuring.measure(effect, World(observed={"n": n}), earlier=kept, now=NOW + timedelta(minutes=step))
         kept, due_in = [each.as_dict() for each in measured.measurements], measured.due_in
     assert due_in is None
     assert kept[0]["passed"]
@@ -297,9 +289,7 @@ def test_a_window_ends_as_soon_as_it_is_decided() -> None:
         (metric(), "/success_criteria/0/query", "no_metrics"),
     ],
 )
-def test_what_cannot_be_measured_here_is_refused(
-    settings: Any, item: dict[str, Any], pointer: str, code: str
-) -> None:
+def test_what_cannot_be_measured_here_is_refused(settings: Any, item: dict[str, Any], pointer: str, code: str) -> None:
     settings.HTTP_ALLOWED_URLS = []
     settings.PROMETHEUS_URL = None
     with pytest.raises(criteria.InvalidExpectedEffect) as refused:

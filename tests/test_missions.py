@@ -71,9 +71,7 @@ def test_it_needs_a_goal(users: People, goal: str) -> None:
     assert not Mission.objects.exists()
 
 
-def test_contracts_proposed_for_it_get_their_places_in_order(
-    users: People, ledger: Ledger, mission: Mission
-) -> None:
+def test_contracts_proposed_for_it_get_their_places_in_order(users: People, ledger: Ledger, mission: Mission) -> None:
     proposed = [propose(users.ada, mission_id=mission.pk, target=f"ledger:calm{place}") for place in range(3)]
     settle()
     steps = list(mission.steps.all())
@@ -85,9 +83,7 @@ def test_contracts_proposed_for_it_get_their_places_in_order(
     assert mission.state == "active"
 
 
-def test_the_mission_id_is_on_everything_that_happens_for_it(
-    users: People, ledger: Ledger, mission: Mission
-) -> None:
+def test_the_mission_id_is_on_everything_that_happens_for_it(users: People, ledger: Ledger, mission: Mission) -> None:
     propose(users.ada, mission_id=mission.pk)
     settle()
     facts = told(mission.pk)
@@ -117,9 +113,7 @@ def test_a_rolled_back_step_costs_confidence(users: People, ledger: Ledger, miss
     assert str(so_far.confidence) == "0.4000"
 
 
-def test_it_cannot_be_completed_while_steps_are_unsettled(
-    users: People, ledger: Ledger, mission: Mission
-) -> None:
+def test_it_cannot_be_completed_while_steps_are_unsettled(users: People, ledger: Ledger, mission: Mission) -> None:
     done = propose(users.ada, mission_id=mission.pk)
     settle()
     waiting = propose(users.ada, mission_id=mission.pk, target="ledger:code")
@@ -200,9 +194,7 @@ def test_nothing_can_be_proposed_for_a_mission_that_has_ended(
     Mission.objects.update(state=state)
     with pytest.raises(Refused) as refused:
         propose(users.ada, mission_id=mission.pk)
-    assert [(error.pointer, error.code) for error in refused.value.errors] == [
-        ("/mission_id", "mission_ended")
-    ]
+    assert [(error.pointer, error.code) for error in refused.value.errors] == [("/mission_id", "mission_ended")]
     assert not Contract.objects.exists()
 
 
@@ -269,9 +261,7 @@ def test_progress_of_many_takes_no_more_queries_than_of_one(
     assert [counted[mission.pk].planned for mission in found] == [1, 0, 0, 0]
 
 
-def test_who_may_give_a_mission_up_takes_back_what_waits_in_it(
-    users: People, ledger: Ledger, mission: Mission
-) -> None:
+def test_who_may_give_a_mission_up_takes_back_what_waits_in_it(users: People, ledger: Ledger, mission: Mission) -> None:
     contract = propose(users.ada, mission_id=mission.pk, target="ledger:code")
     hear()
     bea = principals.actor_of(users.bea)
@@ -282,9 +272,7 @@ def test_who_may_give_a_mission_up_takes_back_what_waits_in_it(
     assert entry.actor_id == str(users.bea.pk)
 
 
-def test_what_has_not_been_heard_of_yet_is_not_forgotten(
-    users: People, ledger: Ledger, mission: Mission
-) -> None:
+def test_what_has_not_been_heard_of_yet_is_not_forgotten(users: People, ledger: Ledger, mission: Mission) -> None:
     waiting = propose(users.ada, mission_id=mission.pk, target="ledger:code")
     with pytest.raises(missions.Unsettled):
         missions.complete(mission_id=mission.pk, by=SYSTEM, now=timezone.now())

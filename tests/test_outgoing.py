@@ -98,9 +98,7 @@ def test_nothing_is_listed_by_default(settings: Any) -> None:
 
 
 def test_a_url_has_one_spelling() -> None:
-    assert str(outgoing.parse("HTTP://API.example.com.:80/%7ea/%c3%a9?q=1")) == (
-        "http://api.example.com/~a/%C3%A9?q=1"
-    )
+    assert str(outgoing.parse("HTTP://API.example.com.:80/%7ea/%c3%a9?q=1")) == ("http://api.example.com/~a/%C3%A9?q=1")
 
 
 def resolver(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
@@ -147,9 +145,7 @@ def test_a_private_address_must_be_named(
     assert code_of("http://name.example/x") == code
 
 
-def test_one_private_address_among_public_ones_is_enough(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_private_address_among_public_ones_is_enough(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.HTTP_ALLOWED_URLS = ["http://name.example/"]
     resolver(monkeypatch, ["93.184.215.14", "10.0.0.5"])
     assert code_of("http://name.example/") == "private_address"
@@ -265,9 +261,7 @@ def test_a_closed_port_was_never_reached(settings: Any) -> None:
     assert not nothing.value.may_have_arrived
 
 
-def test_a_name_server_that_never_answers_does_not_hold_us(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_server_that_never_answers_does_not_hold_us(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.HTTP_ALLOWED_URLS = ["http://name.example/"]
     answered = threading.Event()
 

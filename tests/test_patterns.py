@@ -145,8 +145,6 @@ def test_the_strictest_tier_wins(tiers: list[str], strictest: str) -> None:
         (Progress(3, 0, 3, 0), 100, "0.0000"),
     ],
 )
-def test_progress_and_confidence_follow_the_counts(
-    progress: Progress, percent: int, confidence: str | None
-) -> None:
+def test_progress_and_confidence_follow_the_counts(progress: Progress, percent: int, confidence: str | None) -> None:
     assert progress.percent == percent
     assert progress.confidence == (None if confidence is None else Decimal(confidence))

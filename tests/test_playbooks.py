@@ -165,9 +165,7 @@ def test_it_stops_at_the_first_step_that_goes_wrong(users: People, ledger: Ledge
     assert ledger.lines("ledger:calm2") == []
 
 
-def test_a_step_that_cannot_be_proposed_fails_the_mission_with_the_reason(
-    users: People, ledger: Ledger
-) -> None:
+def test_a_step_that_cannot_be_proposed_fails_the_mission_with_the_reason(users: People, ledger: Ledger) -> None:
     publish("tidy", {**step("odd"), "expected_effect": {}})
     mission = run(users)
     settle()
@@ -265,9 +263,7 @@ def test_proposing_a_step_twice_makes_one_contract(users: People, ledger: Ledger
     assert mission.steps.get().contract_id == Contract.objects.get().pk
 
 
-def test_a_contract_whose_proposer_died_before_attaching_finds_its_step(
-    users: People, ledger: Ledger
-) -> None:
+def test_a_contract_whose_proposer_died_before_attaching_finds_its_step(users: People, ledger: Ledger) -> None:
     publish("tidy", step("first", "ledger:code"))
     mission = run(users)
     first = mission.steps.get()

@@ -72,9 +72,7 @@ def test_f_the_pages_and_the_api_refuse_it_too(world, client):
     contract = partial(world, world.people.bea)
     client.force_login(world.people.bea)
     body = {"verdict": "verified", "reason": "mine"}
-    answer = client.post(
-        f"/api/verification/contracts/{contract.pk}/resolve", body, content_type="application/json"
-    )
+    answer = client.post(f"/api/verification/contracts/{contract.pk}/resolve", body, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (403, "separation_of_duties")
     client.post(f"/contracts/{contract.pk}/resolve", {"verdict": "verified", "resolve_reason": "mine"})
     contract.refresh_from_db()

@@ -48,9 +48,7 @@ def test_it_gives_back_what_was_kept(var_dir: Path) -> None:
         reader.read("c")
 
 
-@hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=10), st.binary(max_size=100), max_size=5))
 def test_any_bytes_come_back(items: dict[str, bytes]) -> None:
     writer = store.Writer()

@@ -55,10 +55,6 @@ def test_a_failed_action_is_observed_all_the_same(outcome, unchanged, way_back, 
         ("partial", False, False, True, Next.HOLD),
     ],
 )
-def test_p_a_doubt_is_settled_by_looking_and_never_early(
-    outcome, unchanged, way_back, deadline_passed, expected
-):
-    step = verdicts.after_doubt(
-        outcome, unchanged=unchanged, way_back=way_back, deadline_passed=deadline_passed
-    )
+def test_p_a_doubt_is_settled_by_looking_and_never_early(outcome, unchanged, way_back, deadline_passed, expected):
+    step = verdicts.after_doubt(outcome, unchanged=unchanged, way_back=way_back, deadline_passed=deadline_passed)
     assert step == expected

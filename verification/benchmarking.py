@@ -105,8 +105,6 @@ def mark_golden(*, run_id: UUID, by: Actor, now: datetime) -> BenchmarkRun:
         return run
 
 
-def _record(
-    run: BenchmarkRun, fact: BenchmarkFact, data: dict[str, Any], *, by: Actor, now: datetime
-) -> None:
+def _record(run: BenchmarkRun, fact: BenchmarkFact, data: dict[str, Any], *, by: Actor, now: datetime) -> None:
     subject = Subject("benchmark", str(run.pk), str(run))
     log.append(fact, actor=by, subject=subject, data={"suite": run.suite, **data}, now=now)

@@ -280,9 +280,7 @@ def state_matches(spec: StateMatch, state: Any) -> tuple[bool, Any]:
 def parse(expected_effect: Any, *, at: str = "/expected_effect") -> ExpectedEffect:
     """The expected effect of a proposal; raises VerifiesNothing or InvalidExpectedEffect (all fields)."""
     problems = _Problems()
-    members = problems.members(
-        expected_effect, at, known=("target_state", "success_criteria", "rollback_threshold")
-    )
+    members = problems.members(expected_effect, at, known=("target_state", "success_criteria", "rollback_threshold"))
     target_state = problems.mapping(members.get("target_state", {}), f"{at}/target_state")
     criteria = [*_implicit(target_state), *_criteria(problems, members, at)]
     threshold = problems.number(
@@ -385,17 +383,13 @@ def _measure(problems: _Problems, item: Any, at: str) -> Measure:
             members.get("interval_seconds"), f"{at}/interval_seconds", default=Decimal(0), low=0, high=86400
         )
     )
-    limit = problems.integer(
-        members.get("failure_limit"), f"{at}/failure_limit", default=0, low=0, high=count - 1
-    )
+    limit = problems.integer(members.get("failure_limit"), f"{at}/failure_limit", default=0, low=0, high=count - 1)
     needed = problems.integer(
         members.get("consecutive_successes"), f"{at}/consecutive_successes", default=0, low=0, high=count
     )
     unknown = members.get("on_inconclusive", "inconclusive")
     if unknown not in ("inconclusive", "retry", "fail"):
-        problems.add(
-            f"{at}/on_inconclusive", "not_allowed", "One of inconclusive, retry and fail is expected."
-        )
+        problems.add(f"{at}/on_inconclusive", "not_allowed", "One of inconclusive, retry and fail is expected.")
     if count * interval > MAX_WINDOW_SECONDS:
         problems.add(at, "out_of_range", "The whole window is at most seven days.")
     return Measure(count, interval, limit, needed, unknown)
@@ -430,9 +424,7 @@ def _health_check(problems: _Problems, members: Mapping[str, Any], at: str) -> H
         status = problems.integer(status, f"{at}/status", default=200, low=100, high=599)
     latency = members.get("max_latency_ms")
     if latency is not None:
-        latency = float(
-            problems.number(latency, f"{at}/max_latency_ms", default=Decimal(1), low=0, high=600_000)
-        )
+        latency = float(problems.number(latency, f"{at}/max_latency_ms", default=Decimal(1), low=0, high=600_000))
     contains = members.get("contains")
     if contains is not None:
         problems.text(contains, f"{at}/contains", longest=1000)

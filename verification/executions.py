@@ -195,13 +195,9 @@ def _turn_away(dispatch: Dispatch, why: Closed) -> None:
     reason = f"{why.code}: {why.detail}"
     if contract.state != State.AUTHORIZED:
         # A retry that may no longer start: the attempts before it are all there will be.
-        contracts.dead_letter(
-            contract, attempts=contract.executions.count(), error=reason, by=SYSTEM, now=now
-        )
+        contracts.dead_letter(contract, attempts=contract.executions.count(), error=reason, by=SYSTEM, now=now)
     elif why.then == Then.REAPPROVE:
-        contracts.await_approval(
-            contract_id=contract.pk, tier=contract.tier, by=SYSTEM, reason=reason, now=now
-        )
+        contracts.await_approval(contract_id=contract.pk, tier=contract.tier, by=SYSTEM, reason=reason, now=now)
     elif why.then == Then.EXPIRE:
         contracts.expire(contract_id=contract.pk, by=SYSTEM, reason=reason, now=now)
     else:
@@ -295,9 +291,7 @@ def conclude(
         return execution, retry_after
 
 
-def _verified(
-    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
-) -> None:
+def _verified(contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime) -> None:
     if contract.state == State.EXECUTING:
         contracts.move(contract, State.VERIFYING, by=SYSTEM, now=now, attempt=execution.attempt)
     execution.recovered = contract.state == State.IN_DOUBT
@@ -305,9 +299,7 @@ def _verified(
     _record_action(contract, execution, AgenticFact.ACTION_COMPLETED, status="verified", now=now)
 
 
-def _partial(
-    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
-) -> None:
+def _partial(contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime) -> None:
     _settle(contract, execution, State.PARTIAL, findings, now=now)
     _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="partial", now=now)
 
@@ -316,9 +308,7 @@ def _failed(
     contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
 ) -> float | None:
     if contract.state == State.IN_DOUBT:
-        contracts.move(
-            contract, State.EXECUTING, by=SYSTEM, now=now, reason="observed: nothing happened"
-        )
+        contracts.move(contract, State.EXECUTING, by=SYSTEM, now=now, reason="observed: nothing happened")
     _settle(contract, execution, State.FAILED, findings, now=now)
     _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="failed", now=now)
     if retryable and execution.attempt < contract.max_attempts:
@@ -328,16 +318,12 @@ def _failed(
     return None
 
 
-def _cancelled(
-    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
-) -> None:
+def _cancelled(contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime) -> None:
     _settle(contract, execution, State.CANCELLED, findings, now=now)
     _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="cancelled", now=now)
 
 
-def _roll_back(
-    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
-) -> None:
+def _roll_back(contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime) -> None:
     _violate(contract, execution, findings, now=now)
     execution.state, execution.rollback_reason = Execution.State.ROLLING_BACK, _reason(execution)
     contracts.move(
@@ -350,9 +336,7 @@ def _roll_back(
     )
 
 
-def _hold(
-    contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
-) -> None:
+def _hold(contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime) -> None:
     _violate(contract, execution, findings, now=now)
     if contract.state == State.EXECUTING:
         contracts.move(contract, State.IN_DOUBT, by=SYSTEM, now=now, reason=findings.reason)
@@ -467,9 +451,7 @@ def _reason(execution: Execution) -> str:
     return "criteria_violated" if execution.result.get("ok") else "execution_failed"
 
 
-def _record_action(
-    contract: Contract, execution: Execution, fact: AgenticFact, *, status: str, now: datetime
-) -> None:
+def _record_action(contract: Contract, execution: Execution, fact: AgenticFact, *, status: str, now: datetime) -> None:
     data: dict[str, Any] = {
         "action_type": contract.action_type,
         "target": contract.target,

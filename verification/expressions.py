@@ -122,11 +122,7 @@ def _items(value: Any) -> int:
     while pending:
         current = pending.pop()
         children = (
-            current.values()
-            if isinstance(current, Mapping)
-            else current
-            if isinstance(current, (list, tuple))
-            else ()
+            current.values() if isinstance(current, Mapping) else current if isinstance(current, (list, tuple)) else ()
         )
         count += len(children)
         pending.extend(children)
@@ -134,9 +130,7 @@ def _items(value: Any) -> int:
 
 
 def _in_child(source: str, variables: Mapping[str, Any], deadline_seconds: float) -> Any:
-    request = json.dumps(
-        {"source": source, "variables": variables, "seconds": deadline_seconds}, default=_tagged_time
-    )
+    request = json.dumps({"source": source, "variables": variables, "seconds": deadline_seconds}, default=_tagged_time)
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-c", _CHILD],

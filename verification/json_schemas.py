@@ -81,9 +81,7 @@ def pattern(text: str) -> Callable[[str], bool]:
             pattern_options=jsonschema_rs.RegexOptions(),
         )
     except ValueError as exc:
-        raise InvalidSchema(
-            "not a regular expression (look-around and back-references are not known)"
-        ) from exc
+        raise InvalidSchema("not a regular expression (look-around and back-references are not known)") from exc
     return lambda value: bool(validator.is_valid(value))
 
 

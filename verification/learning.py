@@ -123,9 +123,7 @@ def fold(tallies: Iterable[Tally], group_by: Sequence[str]) -> list[Stat]:
 def _stat(group: Mapping[str, str], tallies: Sequence[Tally]) -> Stat:
     runs = sum(tally.runs for tally in tallies)
     successes = sum(tally.successes for tally in tallies)
-    said = sorted(
-        (tally for tally in tallies if tally.bucket is not None), key=lambda tally: tally.bucket or 0
-    )
+    said = sorted((tally for tally in tallies if tally.bucket is not None), key=lambda tally: tally.bucket or 0)
     count = sum(tally.runs for tally in said)
     return Stat(
         group=group,
@@ -164,9 +162,7 @@ def stats(
     if unknown := [name for name in group_by if name not in DIMENSIONS]:
         raise UnknownDimension(
             f"The record can be grouped by {', '.join(DIMENSIONS)}.",
-            errors=[
-                FieldError("/group_by", "not_allowed", f"{name!r} is not one of them.") for name in unknown
-            ],
+            errors=[FieldError("/group_by", "not_allowed", f"{name!r} is not one of them.") for name in unknown],
         )
     group_by = list(dict.fromkeys(group_by))
     rows = _tallied(_settled(since, where), group_by)

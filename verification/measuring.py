@@ -278,9 +278,7 @@ def _metric_threshold(criterion: Criterion, world: World) -> _Sample:
             raise _Inconclusive("the metric was not measured before the action")
         limit = spec.value * world.baseline_metrics[criterion.key]
     value = _query(spec.query)
-    return _verdict(
-        _COMPARE[spec.operator](value, limit), f"{value:g} is not {spec.operator} {limit:g}", value
-    )
+    return _verdict(_COMPARE[spec.operator](value, limit), f"{value:g} is not {spec.operator} {limit:g}", value)
 
 
 def _query(query: str) -> float:
@@ -290,9 +288,7 @@ def _query(query: str) -> float:
         raise _Inconclusive("PROMETHEUS_URL is not set")
     url = f"{base.rstrip('/')}/api/v1/query?{urlencode({'query': query})}"
     try:
-        answer = outgoing.request(
-            "GET", url, prefixes=[base], trusted=True, deadline_seconds=METRIC_DEADLINE_SECONDS
-        )
+        answer = outgoing.request("GET", url, prefixes=[base], trusted=True, deadline_seconds=METRIC_DEADLINE_SECONDS)
     except (outgoing.UrlNotAllowed, outgoing.NoAnswer) as exc:
         raise _Inconclusive(f"Prometheus gave no answer: {exc}") from exc
     return _number(answer)

@@ -310,9 +310,7 @@ def _headers(url: Url, given: Mapping[str, str] | None, body: bytes | None) -> d
     return {name.title(): value for name, value in headers.items()}
 
 
-def _connect(
-    url: Url, addresses: Sequence[Address], seconds: float, watch: _Watch
-) -> http.client.HTTPConnection:
+def _connect(url: Url, addresses: Sequence[Address], seconds: float, watch: _Watch) -> http.client.HTTPConnection:
     ends = time.perf_counter() + seconds
     problem: Exception | None = None
     for address in addresses:

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -78,6 +77,11 @@ class Attempt:
             contract_id=contract.pk,
         )
         return cls(contract, execution, executors.get(contract.action_type), call, lease)
+
+    @property
+    def acting(self) -> Call:
+        """The call with what was authorized, for acting and not only looking."""
+        return replace(self.call, edition=self.contract.executor_version)
 
     @property
     def ids(self) -> dict[str, Any]:
@@ -159,9 +163,7 @@ def begin(attempt: Attempt) -> bool:
 
 def _unmet_precondition(attempt: Attempt, observation: Observation) -> str:
     wanted = criteria.parse_criteria(attempt.execution.revision.preconditions)
-    world = measuring.World(
-        observed=observation.state, baseline=observation.state, parameters=attempt.call.parameters
-    )
+    world = measuring.World(observed=observation.state, baseline=observation.state, parameters=attempt.call.parameters)
     for criterion in wanted:
         measured = measuring.measure_once(criterion, world)
         if measured.outcome is not criteria.Outcome.PASSED:
@@ -204,7 +206,7 @@ def _execute(attempt: Attempt) -> ExecutionResult:
         # Whoever slept past the lease and wakes up here is no longer the one to act.
         raise LeaseLost(str(attempt.lease.job_id))
     return attempt.executor.execute(
-        attempt.call,
+        attempt.acting,
         Run(
             deadline_seconds=max(left, 0.0),
             token=attempt.lease.token,
@@ -344,7 +346,7 @@ def _restore(attempt: Attempt) -> ExecutionResult:
     baseline = Observation(execution.baseline or {}, execution.started_at)
     deadline = attempt.executor.deadline_seconds(attempt.call)
     return attempt.executor.restore(
-        attempt.call, reader, baseline, Run(deadline_seconds=deadline, token=attempt.lease.token)
+        attempt.acting, reader, baseline, Run(deadline_seconds=deadline, token=attempt.lease.token)
     )
 
 

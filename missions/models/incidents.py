@@ -32,9 +32,7 @@ class Incident(models.Model):
     patterns_version = models.PositiveIntegerField(default=0)
     playbook = models.CharField(max_length=100, blank=True)
     escalation_reason = models.TextField(blank=True)
-    mission = models.ForeignKey(
-        Mission, null=True, blank=True, on_delete=models.PROTECT, related_name="incidents"
-    )
+    mission = models.ForeignKey(Mission, null=True, blank=True, on_delete=models.PROTECT, related_name="incidents")
     diagnosis = models.JSONField(default=dict)
     reported_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"

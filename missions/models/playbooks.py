@@ -25,9 +25,7 @@ class Playbook(models.Model):
         ordering = ["name", "-version"]
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="playbook_version_once"),
-            models.UniqueConstraint(
-                fields=["name"], condition=models.Q(is_active=True), name="one_active_playbook"
-            ),
+            models.UniqueConstraint(fields=["name"], condition=models.Q(is_active=True), name="one_active_playbook"),
         ]
 
     def __str__(self) -> str:

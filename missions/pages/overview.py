@@ -50,9 +50,7 @@ def overview(request: PageRequest) -> HttpResponse:
     now = base.now()
     states = Counter(
         dict(
-            Contract.objects.filter(created_at__gte=now - timedelta(days=1))
-            .values_list("state")
-            .annotate(Count("id"))
+            Contract.objects.filter(created_at__gte=now - timedelta(days=1)).values_list("state").annotate(Count("id"))
         )
     )
     bars = _bars(now)

@@ -31,9 +31,7 @@ def lay_down_the_law(now: datetime) -> None:
     policies.publish(document=document, note="the ledger", by=SYSTEM, now=now)
 
 
-def body(
-    target: str = "ledger:calm", *, count: int = 1, line: str = "one", **parameters: Any
-) -> dict[str, Any]:
+def body(target: str = "ledger:calm", *, count: int = 1, line: str = "one", **parameters: Any) -> dict[str, Any]:
     """A proposal that appends a line, and promises that there will be `count` of them."""
     return {
         "action_type": "ledger.append",
@@ -52,9 +50,7 @@ def propose(user: User | None, *, mission_id: UUID | None = None, **more: Any) -
     """Propose through the one door, as a person or (None) as Grace."""
     proposal = Proposal.from_body({**body(**more), **({"mission_id": str(mission_id)} if mission_id else {})})
     by = principals.actor_of(user) if user else SYSTEM
-    submitted = proposals.submit(
-        proposal=proposal, by=by, user=user, idempotency_key=None, now=timezone.now()
-    )
+    submitted = proposals.submit(proposal=proposal, by=by, user=user, idempotency_key=None, now=timezone.now())
     assert submitted.contract is not None
     return submitted.contract
 

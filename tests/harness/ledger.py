@@ -95,9 +95,7 @@ class Ledger(Executor):
             return ExecutionResult.failure("failed half way")
         return ExecutionResult.success({"said": "done"}, duration_ms=1)
 
-    def restore(
-        self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run
-    ) -> ExecutionResult:
+    def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         if call.parameters.get("cannot_restore"):
             return ExecutionResult.failure("the way back is blocked")
         path = self.path(call.target)

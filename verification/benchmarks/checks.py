@@ -119,9 +119,7 @@ def of_suite(suite: str) -> list[Check]:
     return found
 
 
-def run_suite(
-    suite: str, *, progress: Callable[[int, str], None] = lambda percent, message: None
-) -> list[CheckResult]:
+def run_suite(suite: str, *, progress: Callable[[int, str], None] = lambda percent, message: None) -> list[CheckResult]:
     """Measure every check of a suite; raises UnknownSuite. One that raises has failed, the others run."""
     chosen = of_suite(suite)
     results = []
@@ -142,9 +140,7 @@ def measure(check: Check) -> CheckResult:
             check.run()
             samples.append(round((time.perf_counter() - started) * 1000, 4))
     except Exception as exc:  # noqa: BLE001 - whatever a check raises is its failure
-        return CheckResult(
-            check.name, False, tuple(samples), f"{type(exc).__name__}: {exc}"[:300], check.tolerance
-        )
+        return CheckResult(check.name, False, tuple(samples), f"{type(exc).__name__}: {exc}"[:300], check.tolerance)
     return CheckResult(check.name, True, tuple(samples), tolerance=check.tolerance)
 
 

@@ -48,13 +48,18 @@ class ExecutorError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One action as it was proposed and approved, and the fencing token it runs under (0: not running)."""
+    """One action as it was proposed and approved, and the fencing token it runs under (0: not running).
+
+    `edition` is what was authorized, when the call is about to act: an executor that has become another since then
+    refuses. It is empty while the call only looks.
+    """
 
     action_type: str
     target: str
     parameters: Mapping[str, Any]
     token: int = 0
     contract_id: UUID | None = None
+    edition: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,9 +129,7 @@ class ExecutionResult:
         error_resolved: bool = False,
     ) -> ExecutionResult:
         """The action was carried out."""
-        return cls(
-            True, Status.SUCCESS, result or {}, None, error_resolved, metrics or {}, duration_ms=duration_ms
-        )
+        return cls(True, Status.SUCCESS, result or {}, None, error_resolved, metrics or {}, duration_ms=duration_ms)
 
     @classmethod
     def failure(
@@ -253,14 +256,19 @@ class Executor(Protocol):
         """Do it; expected failures come back as results, never as exceptions."""
         ...
 
-    def restore(
-        self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run
-    ) -> ExecutionResult:
+    def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Undo it from the snapshot."""
         ...
 
     restore_is_repeatable: bool = False
     """Whether `restore` may be run again after a crash: run twice, it ends where running it once does."""
+
+    def edition(self, call: Call) -> str:
+        """Which executor this is, at most 100 characters: its version, and a digest of whatever an operator defines.
+
+        It is part of what is approved, and compared again before anything starts.
+        """
+        return self.version
 
     def deadline_seconds(self, call: Call) -> float:
         """How long `execute` may take; after it nothing of this call acts on the world any more."""

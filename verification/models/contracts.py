@@ -53,7 +53,7 @@ class Contract(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     action_type = models.CharField(max_length=100)
-    executor_version = models.CharField(max_length=40)
+    executor_version = models.CharField(max_length=100)
     target = models.CharField(max_length=500)
     state = models.CharField(max_length=20, choices=State.choices, default=State.PROPOSED)
     tier = models.CharField(max_length=10, blank=True)
@@ -66,7 +66,7 @@ class Contract(models.Model):
     )
     requested_by_kind = models.CharField(max_length=10)
     requested_by_label = models.CharField(max_length=150)
-    idempotency_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001  unique when given
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True)
     request_sha256 = models.CharField(max_length=64)
     mission_id = models.UUIDField(null=True, blank=True)
     incident_id = models.UUIDField(null=True, blank=True)
@@ -102,9 +102,7 @@ class Contract(models.Model):
                 condition=models.Q(idempotency_key__isnull=False, requested_by__isnull=True),
                 name="contract_idempotency_key_of_grace",
             ),
-            models.CheckConstraint(
-                condition=models.Q(state__in=State.values), name="contract_state_is_known"
-            ),
+            models.CheckConstraint(condition=models.Q(state__in=State.values), name="contract_state_is_known"),
             models.CheckConstraint(
                 condition=models.Q(tier__in=["", "tier_1", "tier_2", "tier_3"]), name="contract_tier_is_known"
             ),

@@ -36,9 +36,7 @@ class Execution(models.Model):
     baseline = models.JSONField(null=True, blank=True)
     baseline_metrics = models.JSONField(default=dict)
     baseline_fingerprint = models.CharField(max_length=64, blank=True)
-    snapshot = models.ForeignKey(
-        Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="executions"
-    )
+    snapshot = models.ForeignKey(Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="executions")
     result = models.JSONField(null=True, blank=True)
     observed = models.JSONField(null=True, blank=True)
     measurements = models.JSONField(default=list)

@@ -31,9 +31,7 @@ class Command(BaseCommand):
         found = [message for message in found if not message.is_silenced()]
         failed = any(message.is_serious() for message in found)
         if options["json"]:
-            self.stdout.write(
-                json.dumps({"ok": not failed, "findings": [_described(one) for one in found]}, indent=2)
-            )
+            self.stdout.write(json.dumps({"ok": not failed, "findings": [_described(one) for one in found]}, indent=2))
         else:
             self._report(found)
         if failed:

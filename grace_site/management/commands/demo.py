@@ -18,10 +18,11 @@ class Command(BaseCommand):
     """Play the main job against a sandbox service."""
 
     help = (
-        "Play the main job for real against a small service below VAR_DIR/sandbox: an error comes in and tier 1 repairs "
-        "it by itself; a tier 2 change waits for a reviewer, runs and is verified; a bad change breaks the service and is "
-        "rolled back. Bootstraps and starts whatever is not running. With --yes the demo approves in Bea's name, "
-        "otherwise it waits for you at the console. Ends with verify_log; status 0 when all of it went as promised."
+        "Play the main job for real against a small service below VAR_DIR/sandbox: an error comes in and tier 1 "
+        "repairs it by itself; a tier 2 change waits for a reviewer, runs and is verified; a bad change breaks the "
+        "service and is rolled back. Bootstraps and starts whatever is not running. With --yes the demo approves in "
+        "Bea's name, otherwise it waits for you at the console. Ends with verify_log; status 0 when all of it went "
+        "as promised."
     )
     requires_system_checks = []
 

@@ -28,12 +28,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--from", dest="start", type=_moment, metavar="TIME", help="Count from this hour on."
-        )
-        parser.add_argument(
-            "--to", dest="end", type=_moment, metavar="TIME", help="Count up to here (default: now)."
-        )
+        parser.add_argument("--from", dest="start", type=_moment, metavar="TIME", help="Count from this hour on.")
+        parser.add_argument("--to", dest="end", type=_moment, metavar="TIME", help="Count up to here (default: now).")
         parser.add_argument("--as", dest="name", metavar="NAME", help="The administrator who does it.")
         parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
 
@@ -56,9 +52,7 @@ class Command(BaseCommand):
             self.stdout.write(json_format.dumps(result.as_dict()))
         else:
             span = f"{result.start:%Y-%m-%d %H:%M} to {result.end:%Y-%m-%d %H:%M} UTC"
-            self.stdout.write(
-                f"{span}: {result.contracts} rows of contracts, {result.approvals} of approvals"
-            )
+            self.stdout.write(f"{span}: {result.contracts} rows of contracts, {result.approvals} of approvals")
 
 
 def _moment(text: str) -> datetime:

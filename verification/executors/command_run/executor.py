@@ -76,6 +76,13 @@ class CommandRun(Executor):
         except ExecutorError:
             return Reversibility.IRREVERSIBLE
 
+    def edition(self, call: Call) -> str:
+        """The version, and the digest of the command as the operator wrote it: an edited command is another one."""
+        try:
+            return f"{self.version}+{templates.get(call.parameters['command']).digest[:32]}"
+        except (KeyError, templates.UnknownCommand, templates.CommandsUnusable):
+            return f"{self.version}+none"
+
     def deadline_seconds(self, call: Call) -> float:
         """The command's own time limit, and the time it takes to end it."""
         return _command(call).timeout_seconds + ENDING_SECONDS
@@ -122,22 +129,27 @@ class CommandRun(Executor):
     def execute(self, call: Call, run: Run) -> ExecutionResult:
         """Run it; exit code 0 is success, as far as the command itself can tell."""
         try:
-            command = _command(call)
+            command = self._authorized(call)
         except ExecutorError as exc:
             return ExecutionResult.failure(str(exc))
         return self._perform(command, command.argv, call, run)
 
-    def restore(
-        self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run
-    ) -> ExecutionResult:
+    def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Run the undo command; the state before the action is on its standard input."""
         try:
-            command = _command(call)
+            command = self._authorized(call)
         except ExecutorError as exc:
             return ExecutionResult.failure(str(exc))
         if command.undo is None:
             return ExecutionResult.failure(f"{command.name} declares no undo.")
         return self._perform(command, command.undo, call, run, stdin=json.dumps(baseline.state))
+
+    def _authorized(self, call: Call) -> Command:
+        """The command as it was authorized; raises ExecutorError when it has been edited since."""
+        command = _command(call)
+        if call.edition and call.edition != f"{self.version}+{command.digest[:32]}":
+            raise ExecutorError(f"The command {command.name} was changed after this was authorized.")
+        return command
 
     def _perform(
         self, command: Command, template: tuple[str, ...], call: Call, run: Run, stdin: str = ""

@@ -23,6 +23,8 @@ or `const` that has it, a `pattern` that begins with `^-`, or `leading_dash = tr
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -94,6 +96,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     idempotent: bool = False
     leaves_running: bool = False
+    digest: str = ""
 
     def with_defaults(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments, completed by the defaults their schema declares."""
@@ -199,7 +202,9 @@ def _command(name: str, about: Any) -> Command | str:
                 return f"/{key}: {reason}"
     default = Reversibility.EXTERNALLY_REVERSIBLE if "undo" in fields else Reversibility.IRREVERSIBLE
     fields["reversibility"] = Reversibility(fields.get("reversibility", default))
-    return Command(name=name, arguments=schema, properties=properties, **fields)
+    written = json.dumps(about, sort_keys=True, default=str).encode()
+    digest = hashlib.sha256(written).hexdigest()
+    return Command(name=name, arguments=schema, properties=properties, digest=digest, **fields)
 
 
 def _argument_schema(declared: Mapping[str, Any]) -> tuple[Mapping[str, Any], Schema]:

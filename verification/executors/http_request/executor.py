@@ -136,9 +136,7 @@ class HttpRequest(Executor):
             return ExecutionResult.failure("Cancelled before anything was sent.", retryable=True)
         return _send(call.parameters, call, run, key=str(call.contract_id or ""))
 
-    def restore(
-        self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run
-    ) -> ExecutionResult:
+    def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Send the compensating request."""
         try:
             request = json.loads(snapshot.read(_ITEM))
@@ -178,9 +176,7 @@ def _reported(answer: outgoing.Answer, reads: bool) -> ExecutionResult:
         return ExecutionResult.success(result, metrics=metrics, duration_ms=duration_ms)
     redirected = 300 <= answer.status < 400
     error = f"answered {answer.status}" + (", and redirects are not followed" if redirected else "")
-    return ExecutionResult.failure(
-        error, result=result, metrics=metrics, duration_ms=duration_ms, retryable=reads
-    )
+    return ExecutionResult.failure(error, result=result, metrics=metrics, duration_ms=duration_ms, retryable=reads)
 
 
 def _shown_answer(answer: outgoing.Answer) -> dict[str, Any]:

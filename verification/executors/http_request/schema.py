@@ -63,9 +63,7 @@ EXAMPLE: dict[str, Any] = {
     },
     "expected_effect": {
         "target_state": {"status": 200},
-        "success_criteria": [
-            {"type": "state_match", "path": "json.enabled", "equals": True, "required": True}
-        ],
+        "success_criteria": [{"type": "state_match", "path": "json.enabled", "equals": True, "required": True}],
     },
     "justification": "The feature was accepted by the product owner.",
 }

@@ -72,6 +72,14 @@ class SnapshotRestore(Executor):
         inner, original = _original(call)
         return inner.reversibility(original)
 
+    def edition(self, call: Call) -> str:
+        """The version, and the edition of the executor that took the snapshot."""
+        try:
+            inner, original = _original(call)
+        except (ExecutorError, Refused, KeyError, ValueError):
+            return self.version
+        return f"{self.version}/{inner.edition(original)}"
+
     def deadline_seconds(self, call: Call) -> float:
         """As the action whose way back it is."""
         inner, original = _original(call)
@@ -113,9 +121,7 @@ class SnapshotRestore(Executor):
             return ExecutionResult.failure(refusal.detail)
         return self.restore(call, reader, Observation(kept.baseline or {}, kept.created_at), run)
 
-    def restore(
-        self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run
-    ) -> ExecutionResult:
+    def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Let the original executor go back."""
         inner, original = _original(call)
         return inner.restore(original, snapshot, baseline, run)
@@ -131,7 +137,12 @@ def _snapshot(call: Call) -> Snapshot:
 def _original(call: Call) -> tuple[Executor, Call]:
     """The executor that took the snapshot, and the call it took it for."""
     kept = _snapshot(call)
-    original = replace(call, action_type=kept.action_type, parameters=kept.parameters or {})
+    original = replace(
+        call,
+        action_type=kept.action_type,
+        parameters=kept.parameters or {},
+        edition=call.edition.partition("/")[2],
+    )
     return executors.get(kept.action_type), original
 
 
