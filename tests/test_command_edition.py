@@ -32,7 +32,7 @@ def approved(commands, tmp_path, users: People) -> Contract:
     write(commands, tmp_path / "out", word="harmless")
     body = {
         "action_type": "command.run",
-        "target": "log:greetings",
+        "target": "command:greet",
         "parameters": {"command": "greet"},
         "expected_effect": {"success_criteria": [{"type": "expression", "expression": "result.exit_code == 0"}]},
     }
@@ -76,7 +76,7 @@ def test_m_the_command_that_was_approved_runs(approved, tmp_path):
 def test_m_a_command_edited_between_the_gate_and_the_run_does_not_run(commands, tmp_path):
     executor = CommandRun()
     write(commands, tmp_path / "out", word="harmless")
-    call = Call("command.run", "log:greetings", {"command": "greet"})
+    call = Call("command.run", "command:greet", {"command": "greet"})
     acting = Call(call.action_type, call.target, call.parameters, edition=executor.edition(call))
     write(commands, tmp_path / "out", word="evil, and longer")
     result = executor.execute(acting, Run())

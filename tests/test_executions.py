@@ -240,7 +240,7 @@ def test_q_a_late_worker_with_an_old_token_records_nothing(gate, ledger):
     contract = authorized()
     job = Job.objects.get(subject_id=str(contract.pk))
     _, late = jobs.claim(job.pk)
-    execution = running.executions.adopt(contract_id=contract.pk, lease=late, now=timezone.now())
+    execution = running.executions.adopt(contract_id=contract.pk, lease=late, exclusive=True, now=timezone.now())
     later = timezone.now() + timedelta(seconds=60)
     assert jobs.claim(job.pk, now=later) is not None
     with pytest.raises(jobs.LeaseLost):
@@ -342,6 +342,15 @@ def test_a_window_is_rescheduled_and_never_slept_through(gate, ledger):
     contract = settle(authorized(effect=effect))
     assert contract.state == State.VERIFYING
     assert settle(contract, seconds=5).state == State.VERIFYING
+
+
+def test_what_only_reads_does_not_keep_its_target_to_itself(gate, ledger):
+    ledger.path("ledger:a").write_text("one\n")
+    long = {"count": 3, "interval_seconds": 3600}
+    effect = {"success_criteria": [{"type": "state_match", "path": "count", "equals": 1, "measure": long}]}
+    reading = settle(authorized(effect=effect, reversibility="read_only", then="refuse"))
+    assert not reading.executions.get().holds_target
+    assert settle(authorized(effect={"target_state": {"count": 2}})).state == State.VERIFIED
 
 
 def test_verification_switched_off_claims_nothing(gate, ledger, settings):
@@ -450,7 +459,7 @@ def _another_job(contract):
 def _begun(contract):
     job = Job.objects.get(subject_id=str(contract.pk))
     _, lease = jobs.claim(job.pk)
-    execution = running.executions.adopt(contract_id=contract.pk, lease=lease, now=timezone.now())
+    execution = running.executions.adopt(contract_id=contract.pk, lease=lease, exclusive=True, now=timezone.now())
     attempt = running.Attempt.of(execution, lease)
     assert running.begin(attempt)
     return running.Attempt.of(Execution.objects.get(pk=execution.pk), lease)

@@ -90,8 +90,10 @@ def executor(settings: Any, tmp_path: Path) -> executors.Executor:
     return executors.get("command.run")
 
 
-def call(command: str, *, target: str = "x:y", token: int = 0, **arguments: Any) -> Call:
-    return Call("command.run", target, {"command": command, "arguments": arguments}, token=token)
+def call(command: str, *, target: str = "", token: int = 0, **arguments: Any) -> Call:
+    return Call(
+        "command.run", target or f"command:{command}", {"command": command, "arguments": arguments}, token=token
+    )
 
 
 def codes(executor: executors.Executor, asked: Call) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness import web_server
 from tests.harness.web_server import WebServer
-from verification import executors
+from verification import executors, outgoing
 from verification.executors.base import Call, Reversibility, Run, SnapshotItem, Status
 
 
@@ -39,7 +39,11 @@ def executor() -> executors.Executor:
 
 
 def call(**parameters: Any) -> Call:
-    return Call("http.request", "feature:x", parameters, token=7, contract_id=None)
+    try:
+        target = outgoing.parse(parameters["url"]).place
+    except (KeyError, TypeError, outgoing.UrlNotAllowed):
+        target = "nothing"
+    return Call("http.request", target, parameters, token=7, contract_id=None)
 
 
 def codes(executor: executors.Executor, asked: Call) -> list[tuple[str, str]]:

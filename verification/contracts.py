@@ -453,7 +453,7 @@ def resolve(*, contract_id: UUID, verdict: str, reason: str, by: Actor, now: dat
         _put(contract, State(verdict), by=by, now=now, reason=reason)
         if verdict == State.FAILED:
             Contract.objects.filter(pk=contract.pk).update(settled_at=now, dead_lettered_at=now)
-        contract.executions.filter(holds_target=True).update(
+        contract.executions.exclude(state=Execution.State.SETTLED).update(
             holds_target=False, state=Execution.State.SETTLED, finished_at=now
         )
         wake_waiting(contract.target, now=now)

@@ -83,8 +83,8 @@ class Findings:
 # --- claim ---
 
 
-def adopt(*, contract_id: UUID, lease: Lease, now: datetime) -> Execution:
-    """The open attempt of this contract, or a new one that holds its target.
+def adopt(*, contract_id: UUID, lease: Lease, exclusive: bool, now: datetime) -> Execution:
+    """The open attempt of this contract, or a new one, which holds its target when it is `exclusive`.
 
     An attempt that had begun keeps the token it began with: a newer lease knows by it that the attempt is in doubt.
     Raises NothingToDo, TargetBusy, and CarriedElsewhere when another live job has the attempt in hand.
@@ -94,7 +94,7 @@ def adopt(*, contract_id: UUID, lease: Lease, now: datetime) -> Execution:
         contract = contracts.lock(contract_id)
         execution = contract.executions.filter(state__in=OPEN).last()
         if execution is None:
-            return _prepare(contract, lease=lease, now=now)
+            return _prepare(contract, lease=lease, exclusive=exclusive, now=now)
         if execution.job_id != lease.job_id:
             _take_over(execution, lease)
         elif execution.state == Execution.State.PREPARING:
@@ -112,7 +112,7 @@ def _take_over(execution: Execution, lease: Lease) -> None:
     execution.save(update_fields=["job_id", "token"])
 
 
-def _prepare(contract: Contract, *, lease: Lease, now: datetime) -> Execution:
+def _prepare(contract: Contract, *, lease: Lease, exclusive: bool, now: datetime) -> Execution:
     if contract.state not in STARTABLE or contract.dead_lettered_at is not None:
         raise NothingToDo(f"The contract is {contract.state}.")
     try:
@@ -122,6 +122,7 @@ def _prepare(contract: Contract, *, lease: Lease, now: datetime) -> Execution:
                 revision=contract.revision,
                 attempt=contract.executions.count() + 1,
                 target=contract.target,
+                holds_target=exclusive,
                 job_id=lease.job_id,
                 token=lease.token,
                 created_at=now,

@@ -95,6 +95,11 @@ class Url:
         """Path and query as they stand in a request line."""
         return self.path + (f"?{self.query}" if self.query else "")
 
+    @property
+    def place(self) -> str:
+        """What is addressed, without the query: the target of a request."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
     def __str__(self) -> str:
         """The one way this URL is written."""
         return f"{self.scheme}://{self.authority}{self.selector}"

@@ -124,7 +124,9 @@ def run(job: Job, lease: Lease) -> dict[str, Any]:
     contract_id = UUID(job.subject_id)
     with ObservabilityContext(contract_id=contract_id, mission_id=job.mission_id):
         try:
-            execution = executions.adopt(contract_id=contract_id, lease=lease, now=lease.now())
+            execution = executions.adopt(
+                contract_id=contract_id, lease=lease, exclusive=_exclusive(contract_id), now=lease.now()
+            )
         except executions.NothingToDo as refusal:
             return {"skipped": refusal.detail}
         except (executions.TargetBusy, executions.CarriedElsewhere):
@@ -135,6 +137,13 @@ def run(job: Job, lease: Lease) -> dict[str, Any]:
                 break
             execution = Execution.objects.select_related("revision").get(pk=execution.pk)
         return {"contract": str(contract_id), "state": Contract.objects.get(pk=contract_id).state}
+
+
+def _exclusive(contract_id: UUID) -> bool:
+    """Whether the contract needs its target for itself. What only reads does not, however long it measures."""
+    contract = Contract.objects.get(pk=contract_id)
+    call = Call(contract.action_type, contract.target, contract.revision.parameters)
+    return executors.get(contract.action_type).reversibility(call) != Reversibility.READ_ONLY
 
 
 def begin(attempt: Attempt) -> bool:

@@ -62,8 +62,9 @@ class CommandRun(Executor):
         except templates.CommandsUnusable as exc:
             return [FieldError("/parameters/command", "command_unusable", str(exc))]
         errors = command.check(_arguments(call), "/parameters/arguments")
-        if not errors and command.target is not None:
-            wanted = command.filled((command.target,), _arguments(call))[0]
+        if not errors:
+            template = command.target or f"command:{command.name}"
+            wanted = command.filled((template,), _arguments(call))[0]
             if call.target != wanted:
                 detail = f"The target of this command is {wanted!r}."
                 errors.append(FieldError("/target", "target_mismatch", detail))

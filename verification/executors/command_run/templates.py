@@ -6,7 +6,7 @@
     reversibility = "irreversible"      # the default; or read_only, reversible, externally_reversible
     probe = ["/usr/local/bin/log-state", "{name}"]      # prints the state of the target as a JSON object
     undo = ["/usr/local/bin/unrotate", "{name}"]        # gets the state before on its standard input
-    target = "log:{name}"               # if given, the only target a proposal may name
+    target = "log:{name}"               # the target; without it command:rotate-log
     timeout_seconds = 60
     probe_timeout_seconds = 10
     output_limit_bytes = 1048576        # standard output and error together

@@ -27,6 +27,7 @@ from verification.executors.http_request.schema import EXAMPLE, SCHEMA
 from verification.json_schemas import Schema, pointer
 from verification.models import Execution
 
+MAX_TARGET_CHARS = 500
 REQUEST_SECONDS = 30.0
 OBSERVE_SECONDS = 10.0
 SHOWN_CHARS = 8_000
@@ -78,7 +79,7 @@ class HttpRequest(Executor):
                 errors.extend(outgoing.check(call.parameters[member]["url"], f"/parameters/{member}/url"))
         for name, value in call.parameters.get("headers", {}).items():
             errors.extend(_header_errors(name, value))
-        return errors
+        return errors or _target_errors(call)
 
     def reversibility(self, call: Call) -> Reversibility:
         """GET and HEAD read; a compensating request makes the others reversible from outside."""
@@ -203,6 +204,17 @@ def _last_answer(call: Call) -> dict[str, Any]:
     last = Execution.objects.filter(contract_id=call.contract_id).order_by("-attempt").first()
     result = (last.result or {}).get("result", {}) if last else {}
     return {name: result.get(name) for name in nothing}
+
+
+def _target_errors(call: Call) -> list[FieldError]:
+    """Locks, holds and rules go by the target, so it is not the proposer's to choose."""
+    wanted = outgoing.parse(call.parameters["url"]).place
+    if len(wanted) > MAX_TARGET_CHARS:
+        detail = f"Without its query a URL has at most {MAX_TARGET_CHARS} characters."
+        return [FieldError("/parameters/url", "too_long", detail)]
+    if call.target != wanted:
+        return [FieldError("/target", "target_mismatch", f"The target of this request is {wanted!r}.")]
+    return []
 
 
 def _header_errors(name: str, value: str) -> list[FieldError]:

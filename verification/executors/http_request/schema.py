@@ -49,7 +49,7 @@ SCHEMA: dict[str, Any] = {
 
 EXAMPLE: dict[str, Any] = {
     "action_type": "http.request",
-    "target": "feature:dark-mode",
+    "target": "http://127.0.0.1:9000/features/dark-mode",
     "parameters": {
         "method": "PUT",
         "url": "http://127.0.0.1:9000/features/dark-mode",
