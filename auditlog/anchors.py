@@ -21,8 +21,6 @@ from .notes import Head, NoteInvalid, Verifier, open_checkpoint
 
 logger = structlog.get_logger(__name__)
 
-DEFAULT = ("file", "syslog")
-
 
 @dataclass(frozen=True)
 class Anchor:
@@ -50,7 +48,7 @@ def register(name: str) -> Callable[[Publish], Publish]:
 def publish(head: Head, note: str, signed_at: datetime) -> None:
     """Tell every place switched on; one that fails is logged and holds up nobody."""
     anchor = Anchor(head, note, canonical.stamp(signed_at))
-    for name in getattr(settings, "LOG_ANCHORS", DEFAULT):
+    for name in settings.LOG_ANCHORS:
         try:
             _places[name](anchor)
         except Exception:

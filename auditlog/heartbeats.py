@@ -19,7 +19,6 @@ from .models import Entry, IntegrityRun
 from .subjects import Subject
 
 EVERY_SECONDS = 3600.0
-SILENT_HOURS = 6
 
 _expected = {"worker:default", "worker:executions", "worker:log"}
 
@@ -37,7 +36,7 @@ def beat(*, name: str, now: datetime) -> None:
 
 def silent(now: datetime) -> list[str]:
     """Expected subsystems that were alive once and have said nothing for too long, while the house was running."""
-    window = timedelta(hours=float(getattr(settings, "SUBSYSTEM_SILENT_HOURS", SILENT_HOURS)))
+    window = timedelta(hours=settings.SUBSYSTEM_SILENT_HOURS)
     if not _running_since(now - window, now):
         return []
     beats = Entry.objects.filter(fact=SystemFact.HEARTBEAT.name_, subject_id__in=_expected)
@@ -47,7 +46,7 @@ def silent(now: datetime) -> list[str]:
 
 def _running_since(start: datetime, now: datetime) -> bool:
     """Whether checks have run all the time, with no gap of more than two of their intervals."""
-    gap = timedelta(minutes=2 * int(getattr(settings, "INTEGRITY_INTERVAL_MINUTES", 15)) + 1)
+    gap = timedelta(minutes=2 * settings.INTEGRITY_INTERVAL_MINUTES + 1)
     runs = IntegrityRun.objects.filter(started_at__gt=start, started_at__lte=now)
     times = [start, *runs.order_by("started_at").values_list("started_at", flat=True), now]
     return all(later - earlier <= gap for earlier, later in pairwise(times))

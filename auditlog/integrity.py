@@ -203,7 +203,7 @@ def _unplaced() -> list[Found]:
 
 def _stalled(now: datetime) -> list[Found]:
     oldest = Pending.objects.aggregate(oldest=Min("recorded_at"))["oldest"]
-    limit = _minutes("LOG_STALE_MINUTES", 60)
+    limit = timedelta(minutes=settings.LOG_STALE_MINUTES)
     if oldest is None or now - oldest <= limit:
         return []
     return [Found("sequencer_stalled", "sequencer", f"An entry waits for its place since {oldest.isoformat()}.")]
@@ -219,13 +219,9 @@ def _silent(now: datetime) -> list[Found]:
 def _late(now: datetime) -> list[Found]:
     """What only a running house can be late with: signing."""
     last = signer.latest()
-    if last is None or now - last.signed_at <= _minutes("LOG_STALE_MINUTES", 60) or findings.stop_signing():
+    if last is None or now - last.signed_at <= timedelta(minutes=settings.LOG_STALE_MINUTES) or findings.stop_signing():
         return []
     return [Found("checkpoint_stale", "signer", f"The last checkpoint was signed at {last.signed_at.isoformat()}.")]
-
-
-def _minutes(name: str, default: int) -> timedelta:
-    return timedelta(minutes=float(getattr(settings, name, default)))
 
 
 def _state(head: Tree) -> list[Found]:
@@ -297,7 +293,7 @@ class _Walk:
         self.broken = False
         self._sequenced_at: datetime | None = None
         self._recorded_at: datetime | None = None
-        self._tolerance = _minutes("LOG_CLOCK_TOLERANCE_MINUTES", 65)
+        self._tolerance = timedelta(minutes=settings.LOG_CLOCK_TOLERANCE_MINUTES)
 
     def run(self, progress: Progress | None = None) -> Iterator[Found]:
         """What differs, in log order."""

@@ -117,7 +117,7 @@ def runner(
     def register(run: Callable[[Job, Lease], JsonDict | None]) -> Callable[[Job, Lease], JsonDict | None]:
         if kind in _runners:
             raise RuntimeError(f"two runners for {kind}")
-        attempts = max_attempts or 1 + int(getattr(settings, "JOB_MAX_RETRIES", 3))
+        attempts = max_attempts or 1 + settings.JOB_MAX_RETRIES
         _runners[kind] = Runner(kind, run, queue, attempts, visible, lease_seconds)
         return run
 

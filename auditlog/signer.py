@@ -178,7 +178,7 @@ def _remember(what: Memory) -> None:
 
 
 def _make_key(path: Path) -> None:
-    origin = getattr(settings, "LOG_ORIGIN", "") or f"grace.invalid/log/{secrets.token_hex(4)}"
+    origin = settings.LOG_ORIGIN or f"grace.invalid/log/{secrets.token_hex(4)}"
     signer = notes.Signer(origin, secrets.token_bytes(32))
     _write(path, signer.skey + "\n")
     _write(path.with_suffix(".vkey"), signer.verifier.vkey + "\n")

@@ -127,6 +127,11 @@ CIRCUIT_BREAKER_VIOLATIONS = env.integer("CIRCUIT_BREAKER_VIOLATIONS", 3, at_lea
 CIRCUIT_BREAKER_WINDOW_MINUTES = env.integer("CIRCUIT_BREAKER_WINDOW_MINUTES", 60, at_least=1, at_most=10_080)
 AGGREGATION_INTERVAL_HOURS = env.integer("AGGREGATION_INTERVAL_HOURS", 1, at_least=1, at_most=168)
 INTEGRITY_INTERVAL_MINUTES = env.integer("INTEGRITY_INTERVAL_MINUTES", 15, at_least=1, at_most=1440)
+LOG_ORIGIN = env.text("LOG_ORIGIN")
+LOG_ANCHORS = env.words("LOG_ANCHORS", ["file", "syslog"])
+LOG_STALE_MINUTES = env.integer("LOG_STALE_MINUTES", 60, at_least=1, at_most=10_080)
+LOG_CLOCK_TOLERANCE_MINUTES = env.integer("LOG_CLOCK_TOLERANCE_MINUTES", 65, at_least=1, at_most=10_080)
+SUBSYSTEM_SILENT_HOURS = env.integer("SUBSYSTEM_SILENT_HOURS", 6, at_least=1, at_most=720)
 
 CONFIG_ROOTS = env.paths("CONFIG_ROOTS", [VAR_DIR / "sandbox"])
 COMMANDS_FILE = env.path("COMMANDS_FILE", None)
@@ -138,7 +143,6 @@ PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")
 # How lower packages reach the questions only governance answers.
 GRACE_ACTOR_OF = "governance.principals.actor_of"
 GRACE_MAY = "governance.access.may"
-GRACE_VISIBLE = "governance.access.visible"
 GRACE_VISIBLE = "governance.access.visible"
 
 # --- applications --------------------------------------------------------------------------------

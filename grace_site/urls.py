@@ -1,7 +1,5 @@
 """Where everything is reached."""
 
-from importlib.util import find_spec
-
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
@@ -16,12 +14,6 @@ handler404 = "grace_site.problems.page_not_found"
 handler500 = "grace_site.problems.server_error"
 
 
-def _offered(prefix: str, module: str) -> list[URLResolver]:
-    """The addresses of a module, below a prefix, once it is there."""
-    parent, _, _ = module.rpartition(".")
-    return [path(prefix, include(module))] if find_spec(parent) and find_spec(module) else []
-
-
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
@@ -34,9 +26,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # Contracts are proposed through governance; incidents and missions stand above it.
     path("api/verification/", include(governance_addresses.verification_urlpatterns)),
     path("api/governance/", include(governance_addresses)),
-    *_offered("api/verification/", "missions.api.urls"),
-    *_offered("api/auditlog/", "auditlog.api.urls"),
-    *_offered("tlog/", "auditlog.tlog.urls"),
-    *_offered("", "governance.pages.urls"),
-    *_offered("", "missions.pages.urls"),
+    path("api/verification/", include("missions.api.urls")),
+    path("api/auditlog/", include("auditlog.api.urls")),
+    path("tlog/", include("auditlog.tlog.urls")),
+    path("", include("governance.pages.urls")),
+    path("", include("missions.pages.urls")),
 ]
