@@ -13,6 +13,7 @@ import requests
 from django.utils import timezone
 
 from governance import seeds
+from grace_site import schedules
 from missions import sandbox
 from tests.harness.clients import Api
 from tests.harness.installation import Installation
@@ -172,3 +173,8 @@ def test_every_command_a_document_names_is_there(running: tuple[Installation, di
     there = set(re.findall(r"^    ([a-z_]+)$", here.manage("help").stdout, re.MULTILINE))
     told = {command for path in DOCUMENTS for command in re.findall(r"manage\.py ([a-z_]+)", path.read_text())}
     assert told <= there, told - there
+
+
+def test_the_table_of_beats_is_complete() -> None:
+    written = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "operating.md").read_text(), flags=re.MULTILINE)
+    assert sorted(written) == sorted(schedules.intervals())
