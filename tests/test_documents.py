@@ -176,5 +176,6 @@ def test_every_command_a_document_names_is_there(running: tuple[Installation, di
 
 
 def test_the_table_of_beats_is_complete() -> None:
-    written = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "operating.md").read_text(), flags=re.MULTILINE)
+    _, _, rest = (ROOT / "docs" / "operating.md").read_text().partition("## What runs by the clock")
+    written = re.findall(r"^\| `([a-z-]+)` \|", rest.partition("\n## ")[0], flags=re.MULTILINE)
     assert sorted(written) == sorted(schedules.intervals())
