@@ -262,11 +262,14 @@ def test_a_race_with_a_link_never_writes_outside(executor: executors.Executor, s
     swapper = threading.Thread(target=swap)
     swapper.start()
     try:
-        results = [executor.execute(call("d/a.txt", content=str(i)), Run()).ok for i in range(300)]
+        for number in range(300):
+            executor.execute(call("d/a.txt", content=str(number)), Run())
     finally:
         stop.set()
         swapper.join()
-    assert any(results)
+    # However often the race was lost, nothing is broken by it.
+    assert executor.execute(call("d/a.txt", content="after"), Run()).ok
+    assert (inside / "a.txt").read_text() == "after"
     assert list(outside.iterdir()) == []
 
 
