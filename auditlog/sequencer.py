@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 
 from . import merkle
@@ -19,11 +19,6 @@ BATCH = 1000
 
 sequence_soon = Nudge("auditlog.tasks.sequence", queue="log", seconds=0.05)
 deliver_soon = Nudge("auditlog.tasks.deliver_all", queue="default", seconds=0.1)
-
-
-def sequences_inline(using: str = DEFAULT_DB_ALIAS) -> bool:
-    """Whether writers sequence their own entries on this database."""
-    return connections[using].vendor == "sqlite"
 
 
 def run(now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS, batch: int = BATCH) -> int:

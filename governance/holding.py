@@ -86,12 +86,6 @@ def covering(contract: Contract) -> Hold | None:
     return next((hold for hold in Hold.objects.filter(released_at=None) if covers(hold, contract)), None)
 
 
-def covering_mission(mission_id: UUID) -> Hold | None:
-    """The engaged hold that keeps a whole mission from going on: on everything, or on this mission."""
-    mission = Q(scope=Scope.MISSION, pattern=str(mission_id))
-    return Hold.objects.filter(Q(scope=Scope.EVERYTHING) | mission, released_at=None).first()
-
-
 def covers(hold: Hold, contract: Contract) -> bool:
     """Whether a contract is in the scope of a hold."""
     if hold.scope == Scope.EVERYTHING:
