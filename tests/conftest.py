@@ -1,7 +1,7 @@
 """Fixtures every test may ask for. The environment itself is made in tests/settings.py."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
@@ -29,6 +29,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker(other)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the real worker, another process, had to say."""
+    report = yield
+    log = Path(os.environ["VAR_DIR"]) / "worker.log"
+    if report.failed and "worker" in getattr(item, "fixturenames", ()) and log.exists():
+        report.sections.append(("The worker's log, its end", log.read_text(errors="replace")[-20_000:]))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)
