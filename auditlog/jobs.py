@@ -6,6 +6,7 @@ UPDATE which takes a lease and a higher token; everything the holder writes late
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import socket
@@ -18,7 +19,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -501,7 +502,14 @@ def _runner(kind: str) -> Runner:
 
 
 def _send_on_commit(job: Job) -> None:
-    publishing.send_on_commit("auditlog.tasks.run_job", queue=job.queue, job_id=str(job.pk))
+    transaction.on_commit(functools.partial(_send_or_leave_to_sweep, job.pk, job.queue))
+
+
+def _send_or_leave_to_sweep(job_id: UUID, queue: str) -> None:
+    """What the broker did not take must not look sent, or the next sweep would pass it by for a minute."""
+    sent = publishing.send("auditlog.tasks.run_job", queue=queue, job_id=str(job_id))
+    if not sent and publishing.has_broker():
+        Job.objects.filter(pk=job_id, state=JobState.QUEUED).update(sent_at=None)
 
 
 def _say(

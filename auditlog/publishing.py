@@ -21,7 +21,7 @@ _paused_until = 0.0
 def send(task: str, *, queue: str, **arguments: object) -> bool:
     """Publish a task now. Returns whether the broker took it; never raises for a broker that is not there."""
     global _paused_until  # noqa: PLW0603 - one broker for each process, one memory of its failure
-    if not _has_broker() or time.monotonic() < _paused_until:
+    if not has_broker() or time.monotonic() < _paused_until:
         return False
     try:
         current_app.send_task(task, kwargs=arguments, queue=queue, ignore_result=True)
@@ -37,7 +37,8 @@ def send_on_commit(task: str, *, queue: str, **arguments: object) -> None:
     transaction.on_commit(functools.partial(send, task, queue=queue, **arguments))
 
 
-def _has_broker() -> bool:
+def has_broker() -> bool:
+    """Whether there is a broker to tell, reachable or not; commands and tests may do without."""
     url = str(current_app.conf.broker_write_url or current_app.conf.broker_url or "")
     return bool(url) and not url.startswith("memory:")
 
@@ -54,7 +55,7 @@ class Nudge:
 
     def __call__(self) -> None:
         with self._lock:
-            if self._timer is not None or not _has_broker():
+            if self._timer is not None or not has_broker():
                 return
             wait = self._last + self._seconds - time.monotonic()
             if wait > 0:
