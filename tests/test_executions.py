@@ -49,6 +49,22 @@ def ledger(tmp_path):
     executors.unregister(executor.action_type)
 
 
+def going_back(snapshot):
+    """A contract that undoes what was done since a snapshot."""
+    now = timezone.now()
+    draft = contracts.Draft(
+        action_type="contract.rollback",
+        target=snapshot.scope,
+        parameters={"snapshot_id": str(snapshot.pk)},
+        expected_effect={"target_state": snapshot.baseline},
+    )
+    asked = {"requested_by_id": None, "by": ADA, "idempotency_key": None, "request_sha256": "0" * 64}
+    contract = contracts.propose(draft=draft, **asked, executor_version="1", now=now)
+    return contracts.authorize(
+        contract_id=contract.pk, tier="tier_2", digest="d" * 64, valid_until=None, by=ADA, now=now
+    )
+
+
 def authorized(
     *,
     target="ledger:a",
@@ -131,14 +147,40 @@ def test_a_violation_is_rolled_back_byte_for_byte_and_the_rollback_is_verified(g
     contract = settle(authorized(effect={"target_state": {"count": 7}}))
     assert contract.state == State.ROLLED_BACK
     assert ledger.path("ledger:a").read_bytes() == before
-    assert facts(contract)[-5:] == [
+    assert facts(contract)[-6:] == [
         "contract.verifying",
         "contract.violated",
         "agentic.action_failed",
         "contract.rolling_back",
+        "snapshot.restored",
         "contract.rolled_back",
     ]
-    assert contract.executions.get().rollback_observed["lines"] == [before.decode()]
+    execution = contract.executions.get()
+    assert execution.rollback_observed["lines"] == [before.decode()]
+    assert execution.snapshot.state == Snapshot.State.RESTORED
+
+
+def test_a_rollback_that_had_nothing_to_undo_restored_no_snapshot(gate, ledger):
+    contract = settle(authorized(then="pretend", effect={"target_state": {"count": 7}}))
+    assert contract.state == State.ROLLED_BACK
+    assert "snapshot.restored" not in facts(contract)
+    assert contract.executions.get().snapshot.state == Snapshot.State.ACTIVE
+
+
+def test_a_snapshot_from_which_nothing_could_be_restored_is_not_said_to_be(gate, ledger):
+    contract = settle(authorized(effect={"target_state": {"count": 7}}, cannot_restore=True))
+    assert contract.state == State.HELD
+    assert "snapshot.restored" not in facts(contract)
+
+
+def test_a_contract_undone_by_hand_restored_its_snapshot(gate, ledger):
+    contract = settle(authorized())
+    kept = contract.executions.get().snapshot
+    assert settle(going_back(kept)).state == State.VERIFIED
+    assert ledger.lines("ledger:a") == []
+    assert facts(contract)[-1] == "snapshot.restored"
+    kept.refresh_from_db()
+    assert kept.state == Snapshot.State.RESTORED
 
 
 def test_s_a_rollback_that_cannot_be_verified_is_held_and_keeps_the_target(gate, ledger):

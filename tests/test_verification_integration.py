@@ -66,6 +66,7 @@ def test_a_violation_is_rolled_back_byte_for_byte(story: Story) -> None:
         "contract.violated",
         "agentic.action_failed",
         "contract.rolling_back",
+        "snapshot.restored",
         "contract.rolled_back",
     ]
 

@@ -20,7 +20,7 @@ from auditlog.actors import SYSTEM
 from auditlog.jobs import Lease, LeaseLost
 from auditlog.refusals import Kind, Refused
 
-from . import contracts, gates
+from . import contracts, gates, snapshotting
 from .criteria import Judgement, Measurement
 from .executors.base import ExecutionResult, Observation
 from .facts import AgenticFact
@@ -296,6 +296,9 @@ def _verified(contract: Contract, execution: Execution, findings: Findings, retr
     if contract.state == State.EXECUTING:
         contracts.move(contract, State.VERIFYING, by=SYSTEM, now=now, attempt=execution.attempt)
     execution.recovered = contract.state == State.IN_DOUBT
+    if contract.action_type in snapshotting.GOING_BACK:
+        named = UUID(execution.revision.parameters["snapshot_id"])
+        snapshotting.note_restored(snapshot_id=named, by=SYSTEM, now=now)
     _settle(contract, execution, State.VERIFIED, findings, now=now, recovered=execution.recovered)
     _record_action(contract, execution, AgenticFact.ACTION_COMPLETED, status="verified", now=now)
 
@@ -364,15 +367,22 @@ def finish_rollback(
     result: ExecutionResult,
     observation: Observation | None,
     restored: bool,
+    from_snapshot: bool,
     reason: str,
     now: datetime,
 ) -> Execution:
-    """Settle a rollback by what was observed after it: as before, or held and loud."""
+    """Settle a rollback by what was observed after it: as before, or held and loud.
+
+    `restored`: the target is as it was. `from_snapshot`: its snapshot brought it there; there may have been nothing to
+    undo.
+    """
     with log.recording():
         execution, contract = _locked(execution_id, lease)
         execution.rollback_result = result.as_dict()
         execution.rollback_observed = observation.state if observation else None
         if restored:
+            if from_snapshot and execution.snapshot_id is not None:
+                snapshotting.note_restored(snapshot_id=execution.snapshot_id, by=SYSTEM, now=now)
             _free(execution, now=now)
             contracts.move(
                 contract,

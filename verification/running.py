@@ -322,7 +322,8 @@ def _conclude(attempt: Attempt, findings: Findings, step: Next, *, retryable: bo
 def roll_back(attempt: Attempt) -> bool:
     """Go back, look, and believe only what is seen."""
     began = time.monotonic()
-    result = _restore(attempt)
+    needed = attempt.reversibility != Reversibility.READ_ONLY and not attempt.unchanged(attempt.observe())
+    result = _restore(attempt) if needed else ExecutionResult.success({"note": "nothing to undo"})
     observation = attempt.observe()
     restored = attempt.unchanged(observation)
     executions.finish_rollback(
@@ -330,6 +331,7 @@ def roll_back(attempt: Attempt) -> bool:
         result=result,
         observation=observation,
         restored=restored,
+        from_snapshot=needed and result.ok,
         reason="" if restored else (result.error or "the target is not as it was before"),
         now=attempt.lease.now(),
     )
@@ -338,10 +340,8 @@ def roll_back(attempt: Attempt) -> bool:
 
 
 def _restore(attempt: Attempt) -> ExecutionResult:
-    """Restore, unless there is nothing to restore, or an earlier worker may have done it half."""
+    """Restore, unless there is nothing to restore from, or an earlier worker may have done it half."""
     execution = attempt.execution
-    if attempt.reversibility == Reversibility.READ_ONLY or attempt.unchanged(attempt.observe()):
-        return ExecutionResult.success({"note": "nothing to undo"})
     if execution.snapshot is None:
         return ExecutionResult.failure("no snapshot was taken")
     if execution.token != attempt.lease.token and not attempt.executor.restore_is_repeatable:

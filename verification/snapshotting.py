@@ -17,6 +17,9 @@ from .facts import SnapshotFact
 from .models import Contract, Snapshot
 from .snapshots import providers, store
 
+GOING_BACK = ("snapshot.restore", "contract.rollback")
+"""Action types that bring a target back to the snapshot they name."""
+
 
 class NotFound(Refused):
     """There is no such snapshot."""

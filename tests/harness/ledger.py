@@ -28,7 +28,7 @@ from verification.executors.base import (
 
 
 class Ledger(Executor):
-    """`ledger.append`: `{"line": text, "then"?: "fail" | "raise" | "wait", "reversibility"?: …}`."""
+    """`ledger.append`: `{"line": text, "then"?: "fail" | "raise" | "wait" | "pretend", "reversibility"?: …}`."""
 
     action_type = "ledger.append"
     version = "1"
@@ -85,6 +85,8 @@ class Ledger(Executor):
             return ExecutionResult.failure("refused", retryable=True)
         if then == "raise":
             raise RuntimeError("a bug in the executor")
+        if then == "pretend":
+            return ExecutionResult.success({"said": "done"}, duration_ms=1)
         with self.path(call.target).open("a") as file:
             file.write(call.parameters["line"] + "\n")
         if then == "wait":
