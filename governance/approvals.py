@@ -20,7 +20,7 @@ from auditlog.refusals import FieldError, Refused
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import access, asking, holding, noting, pressing, principals, quorum, walking
+from . import access, asking, holding, noting, pacing, pressing, principals, quorum, walking
 from . import digest as digests
 from .asking import Examined
 from .facts import ApprovalFact
@@ -220,10 +220,15 @@ def decide(
     """Say yes, no, or "not like this" to exactly what was shown; answers the request as it stands then.
 
     `digest` is the one that was shown. `edits` with an approval make another revision, whose request is answered.
-    `second_factor` says that this person has proved one in this session. Raises the refusals above and NotNow.
+    `second_factor` says that this person has proved one in this session. Raises the refusals above, NotNow and
+    TooManyDecisions.
     """
+    pacing.take(user.pk, now=now)
     _sensible(verdict, reason, edits)
-    word = _Word(by, user, Verdict(verdict), digest, reason, now, second_factor)
+    return _decide_noting(request_id, _Word(by, user, Verdict(verdict), digest, reason, now, second_factor), edits)
+
+
+def _decide_noting(request_id: UUID, word: _Word, edits: JsonDict | None = None) -> ApprovalRequest:
     try:
         if edits:
             return _decide_edited(request_id, word, Changes.from_body(edits, at="/edits"))
@@ -467,35 +472,34 @@ def decide_many(
 ) -> list[Result]:
     """Decide on several requests, each by its own digest and each on its own: one refusal stops no other.
 
-    An item is `{request_id, verdict, digest, reason?}`. Raises BadDecision for more than 100.
+    An item is `{request_id, verdict, digest, reason?}`. Raises BadDecision for more than 100, and TooManyDecisions:
+    the batch counts once.
     """
     wanted = list(items)
     if len(wanted) > MAX_BATCH:
         raise BadDecision(f"At most {MAX_BATCH} decisions at once.")
+    pacing.take(user.pk, now=now)
     return [_one(item, by=by, user=user, now=now, second_factor=second_factor) for item in wanted]
 
 
 def _one(item: Mapping[str, Any], *, by: Actor, user: User, now: datetime, second_factor: bool) -> Result:
-    request_id = item["request_id"]
+    request_id, reason = item["request_id"], item.get("reason", "")
     try:
-        request = decide(
-            request_id=request_id,
-            by=by,
-            user=user,
-            verdict=item["verdict"],
-            digest=item["digest"],
-            reason=item.get("reason", ""),
-            now=now,
-            second_factor=second_factor,
-        )
+        _sensible(item["verdict"], reason, None)
+        word = _Word(by, user, Verdict(item["verdict"]), item["digest"], reason, now, second_factor)
+        request = _decide_noting(request_id, word)
     except Refused as refused:
         return Result(request_id, None, refused)
     return Result(request_id, request, None)
 
 
 def withdraw(*, request_id: UUID, by: Actor, user: User, reason: str, now: datetime) -> ApprovalRequest:
-    """Take one's decision back while nothing has begun; an approved request is pending again (K)."""
+    """Take one's decision back while nothing has begun; an approved request is pending again (K).
+
+    It counts like a decision. Raises Forbidden, TooManyDecisions, AlreadyStarted and NothingToWithdraw.
+    """
     access.require(user, "approvals.withdraw")
+    pacing.take(user.pk, now=now)
     if errors := digests.unfaithful(reason, at="/reason"):
         raise BadDecision(errors[0].detail, errors=errors)
     with log.recording():

@@ -26,3 +26,19 @@ class ForgivingRedisCache(RedisCache):
             super().set(key, value, *args, **kwargs)
         except RedisError as error:
             logger.warning("cache.unreachable", error=type(error).__name__)
+
+    def add(self, key: str, value: Any, *args: Any, **kwargs: Any) -> bool:
+        """Keep the value if there is none yet; True when there is nowhere to keep it."""
+        try:
+            return bool(super().add(key, value, *args, **kwargs))
+        except RedisError as error:
+            logger.warning("cache.unreachable", error=type(error).__name__)
+            return True
+
+    def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
+        """The counter after adding to it (`decr` calls this too); what was added, when it cannot be reached."""
+        try:
+            return int(super().incr(key, delta, version))
+        except RedisError as error:
+            logger.warning("cache.unreachable", error=type(error).__name__)
+            return delta

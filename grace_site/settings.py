@@ -279,7 +279,6 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_THROTTLE_RATES": {
         "reads": f"{READ_RATE_PER_MIN}/min",
-        "decisions": f"{APPROVAL_DECISION_RATE_PER_MIN}/min",
         "proposals": f"{PROPOSAL_RATE_PER_MIN}/min",
         "reports": f"{PROPOSAL_RATE_PER_MIN}/min",
         "login": "30/min",

@@ -182,16 +182,14 @@ def test_a_batch_decides_each_by_itself(agent: Api, bea: Api) -> None:
 
 
 def test_decisions_are_limited_and_a_batch_counts_once(
-    asked: dict[str, Any], bea: Api, users: People, monkeypatch: pytest.MonkeyPatch
+    asked: dict[str, Any], bea: Api, users: People, settings: Any
 ) -> None:
-    from rest_framework.throttling import ScopedRateThrottle
-
-    monkeypatch.setattr(ScopedRateThrottle, "get_rate", lambda self: "2/min")
+    settings.APPROVAL_DECISION_RATE_PER_MIN = 2
     item = {"approval_id": asked["approval_id"], "verdict": "approve", "digest": "0" * 64}
     assert bea.post(f"{APPROVALS}/decisions", {"decisions": [item] * 5}).status_code == 200
     refused(decide(bea, {**asked, "digest": "0" * 64}), 409, "stale_digest")
     answer = decide(bea, asked)
-    refused(answer, 429, "throttled")
+    refused(answer, 429, "too_many_decisions")
     assert int(answer["Retry-After"]) > 0
     assert decide(Api(user=users.cem), asked).status_code == 200
 

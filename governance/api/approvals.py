@@ -81,8 +81,6 @@ class OneApproval(Endpoint):
 class Decide(Endpoint):
     """`/approvals/{id}/decision`"""
 
-    throttle_scope = "decisions"
-
     @operation(
         "decide_approval",
         "Approve, reject or ask for changes",
@@ -112,8 +110,6 @@ class Decide(Endpoint):
 class Withdraw(Endpoint):
     """`/approvals/{id}/withdraw`"""
 
-    throttle_scope = "decisions"
-
     @operation(
         "withdraw_approval",
         "Take back one's own approval",
@@ -130,8 +126,6 @@ class Withdraw(Endpoint):
 
 class DecideMany(Endpoint):
     """`/approvals/decisions`"""
-
-    throttle_scope = "decisions"
 
     @operation(
         "decide_approvals",
