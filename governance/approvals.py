@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
+from django.db.models import F, QuerySet
 
 from auditlog import jobs, log
 from auditlog.actors import SYSTEM, Actor
@@ -559,9 +560,43 @@ def spend(request: ApprovalRequest, *, now: datetime) -> None:
 
 
 def expire_due(*, now: datetime) -> int:
-    """End every pending request whose time has run out; returns how many. Expiry never approves (I)."""
+    """End what nobody answered in time; returns how many. Expiry never approves (I).
+
+    That is every pending request, and every contract for which changes were asked: its requester has as long to
+    answer as the reviewers had.
+    """
     due = ApprovalRequest.objects.filter(state=ApprovalRequest.State.PENDING, expires_at__lte=now)
-    return sum(_expire(each, now=now) for each in walking.ids_by(due, "expires_at", at_once=EXPIRE_AT_ONCE))
+    pending = sum(_expire(each, now=now) for each in walking.ids_by(due, "expires_at", at_once=EXPIRE_AT_ONCE))
+    returned = _returned_unanswered().filter(closed_at__lte=now - (F("expires_at") - F("created_at")))
+    return pending + sum(
+        _expire_returned(each, now=now) for each in walking.ids_by(returned, "closed_at", at_once=EXPIRE_AT_ONCE)
+    )
+
+
+def _returned_unanswered() -> QuerySet[ApprovalRequest]:
+    """The requests for changes which are still the last word on their contract."""
+    return ApprovalRequest.objects.filter(
+        state=ApprovalRequest.State.CHANGES_REQUESTED,
+        contract__state=State.CHANGES_REQUESTED,
+        revision__number=F("contract__current_revision"),
+    )
+
+
+def answer_by(request: ApprovalRequest, *, now: datetime) -> datetime:
+    """Until when a requester may answer with another revision; the clock stops while held (I)."""
+    assert request.closed_at is not None, "changes are asked for by closing the request"
+    paused = holding.paused(request.contract, since=request.closed_at, until=now)
+    return request.closed_at + (request.expires_at - request.created_at) + paused
+
+
+def _expire_returned(request_id: UUID, *, now: datetime) -> bool:
+    with log.recording():
+        contract, request = _locked(request_id)
+        if not _returned_unanswered().filter(pk=request.pk).exists() or answer_by(request, now=now) > now:
+            return False
+        reason = "Nobody answered the request for changes in time."
+        contracts.expire(contract_id=contract.pk, by=SYSTEM, reason=reason, now=now)
+    return True
 
 
 def _expire(request_id: UUID, *, now: datetime) -> bool:

@@ -10,7 +10,7 @@ from auditlog import jobs, log, mesh
 from auditlog.actors import SYSTEM
 from auditlog.models import Entry
 from auditlog.refusals import Refused
-from governance import agents, approvals, holding, holds, noting, principals
+from governance import agents, approvals, holding, holds, noting, principals, proposals
 from governance.models import ApprovalRequest, Decision
 from tests.harness.governed import Governed, contract_of, facts, fresh, newest
 from verification import contracts
@@ -236,6 +236,49 @@ def test_i_a_request_does_not_expire_early(world, clock):
     clock.shift(timedelta(hours=24) - timedelta(seconds=1))
     assert approvals.expire_due(now=timezone.now()) == 0
     world.decide(request, world.people.bea)
+
+
+def test_i_a_request_for_changes_expires_like_a_pending_one(world, clock):
+    request = world.ask()
+    clock.shift(timedelta(hours=20))
+    world.decide(request, world.people.bea, "request_changes")
+    clock.shift(timedelta(hours=24) - timedelta(seconds=1))
+    assert approvals.expire_due(now=timezone.now()) == 0
+    clock.shift(timedelta(seconds=1))
+    assert approvals.expire_due(now=timezone.now()) == 1
+    assert (fresh(request).state, contract_of(request).state) == ("changes_requested", "expired")
+    assert facts(contract_of(request))[-1] == "contract.expired"
+    assert approvals.expire_due(now=timezone.now()) == 0
+
+
+def test_i_a_request_for_changes_that_was_answered_does_not_expire_the_answer(world, clock):
+    first = world.ask()
+    world.decide(first, world.people.bea, "request_changes")
+    clock.shift(timedelta(hours=23))
+    _, second = proposals.revise(
+        contract_id=first.contract_id,
+        revision={"parameters": {"path": "app.json", "merge": {"port": 9001}}},
+        by=principals.actor_of(world.robot),
+        user=world.robot,
+        now=timezone.now(),
+    )
+    clock.shift(timedelta(hours=2))
+    assert approvals.expire_due(now=timezone.now()) == 0
+    world.decide(second, world.people.bea, "request_changes")
+    clock.shift(timedelta(hours=23))
+    assert approvals.expire_due(now=timezone.now()) == 0
+    clock.shift(timedelta(hours=1))
+    assert approvals.expire_due(now=timezone.now()) == 1
+    assert contract_of(first).state == "expired"
+
+
+def test_i_the_clock_of_who_has_to_answer_stops_while_held(world, clock):
+    request = world.ask()
+    world.decide(request, world.people.bea, "request_changes")
+    holds.engage(scope="everything", pattern="", reason="x", by=SYSTEM, user=None, now=timezone.now())
+    clock.shift(timedelta(hours=30))
+    assert approvals.expire_due(now=timezone.now()) == 0
+    assert contract_of(request).state == "changes_requested"
 
 
 def test_i_the_clock_stops_while_held(world, clock):
