@@ -17,6 +17,8 @@ from .subjects import Subject
 
 # Something is late, nothing is wrong: these do not stop signing.
 LATE = frozenset({"sequencer_stalled", "checkpoint_stale", "subsystem_silent"})
+# A lock stands open and nothing was taken: a signature is the better evidence then.
+OPEN = frozenset({"role_may_change_log"})
 
 
 class NoSuchFinding(Refused):
@@ -49,7 +51,7 @@ def unacknowledged() -> QuerySet[Finding]:
 
 def stop_signing() -> bool:
     """Whether something was found that signing must wait for."""
-    return unacknowledged().exclude(kind__in=LATE).exists()
+    return unacknowledged().exclude(kind__in=LATE | OPEN).exists()
 
 
 def record(found: Iterable[Found], *, now: datetime) -> list[Finding]:

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Exists, Min, OuterRef, QuerySet
 
-from . import anchors, canonical, findings, heartbeats, log, merkle, notes, sequencer, signer, tree, triggers
+from . import anchors, canonical, findings, heartbeats, log, merkle, notes, roles, sequencer, signer, tree, triggers
 from .actors import SYSTEM
 from .facts import AuditlogFact
 from .findings import Found
@@ -74,7 +74,7 @@ def check_incrementally(now: datetime) -> IntegrityRun:
     report.slice_number = number % SLICES
     began = monotonic()
     report.found += _slice(report.slice_number, report.from_index)
-    report.found += _late(now) + _silent(now)
+    report.found += _late(now) + _silent(now) + _role()
     report.duration_ms += int((monotonic() - began) * 1000)
     return _keep(report, now)
 
@@ -222,6 +222,16 @@ def _late(now: datetime) -> list[Found]:
     if last is None or now - last.signed_at <= timedelta(minutes=settings.LOG_STALE_MINUTES) or findings.stop_signing():
         return []
     return [Found("checkpoint_stale", "signer", f"The last checkpoint was signed at {last.signed_at.isoformat()}.")]
+
+
+def _role() -> list[Found]:
+    """In production, what runs by the clock is the app, which should be able to append and nothing else.
+
+    (`verify_log` does not ask: the owner may run it.)
+    """
+    if not settings.PRODUCTION:
+        return []
+    return [Found("role_may_change_log", "database role", detail) for detail in roles.excess(connection)]
 
 
 def _state(head: Tree) -> list[Found]:

@@ -10,6 +10,9 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning
 from django.core.checks import register as register_check
+from django.db import DatabaseError, connections
+
+from auditlog import roles
 
 Check = Callable[..., list[CheckMessage]]
 
@@ -20,6 +23,8 @@ def register() -> None:
         register_check(check, "grace")
     for check in DEPLOYED:
         register_check(check, "grace", Tags.security, deploy=True)
+    for check in DEPLOYED_DATABASE:
+        register_check(check, "grace", Tags.database, deploy=True)
 
 
 def var_dir_is_private(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
@@ -144,6 +149,34 @@ def deployment_is_complete(app_configs: Sequence[Any] | None, **_: Any) -> list[
     return found
 
 
+def role_can_only_append(
+    app_configs: Sequence[Any] | None, databases: Sequence[str] | None = None, **_: Any
+) -> list[CheckMessage]:
+    """In production Grace connects as a role that owns nothing. Asked only with `--database`, or by check_config."""
+    found: list[CheckMessage] = []
+    for alias in databases or ():
+        try:
+            excess = roles.excess(connections[alias])
+        except DatabaseError:
+            found.append(
+                Warning(
+                    "The log's tables cannot be reached, so what the database role may do to them was not looked at.",
+                    hint="Migrate first, and run this where the database answers.",
+                    id="grace.W008",
+                )
+            )
+            continue
+        found += [
+            Warning(
+                f"Grace could change its own log: {detail}",
+                hint="Migrate as one role and run as another: see docs/operating.md, Two roles.",
+                id="grace.W007",
+            )
+            for detail in excess
+        ]
+    return found
+
+
 ALWAYS: tuple[Check, ...] = (
     var_dir_is_private,
     roots_are_narrow,
@@ -152,3 +185,4 @@ ALWAYS: tuple[Check, ...] = (
     switches_agree,
 )
 DEPLOYED: tuple[Check, ...] = (deployment_is_complete,)
+DEPLOYED_DATABASE: tuple[Check, ...] = (role_can_only_append,)

@@ -27,7 +27,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the checks and report."""
-        found = checks.run_checks(include_deployment_checks=options["deploy"] or settings.PRODUCTION)
+        deploy = options["deploy"] or settings.PRODUCTION
+        found = checks.run_checks(include_deployment_checks=deploy, databases=["default"] if deploy else None)
         found = [message for message in found if not message.is_silenced()]
         failed = any(message.is_serious() for message in found)
         if options["json"]:
