@@ -11,6 +11,7 @@ from auditlog.actors import Actor
 from auditlog.models import Job
 from tests.harness.ledger import Ledger
 from verification import contracts, executors, gates, running
+from verification.executors.base import ExecutorError
 from verification.gates import Closed, Then
 from verification.models import Contract, Execution, Snapshot, State
 
@@ -276,6 +277,44 @@ def test_p_a_lost_worker_that_did_nothing_is_retried_only_after_its_deadline(gat
     assert contract.state == State.VERIFIED
     assert ledger.lines("ledger:a") == ["one"]
     assert contract.executions.count() == 2
+
+
+def test_p_criteria_that_held_before_do_not_verify_what_was_never_done(gate, ledger):
+    held_before = {"success_criteria": [{"type": "expression", "expression": "observed.count < 9"}]}
+    contract = authorized(deadline=50, effect=held_before)
+    _lose_the_worker_before_the_effect(contract)
+    assert settle(contract, seconds=40).state == State.IN_DOUBT
+    settle(contract, seconds=100)
+    settle(contract, seconds=200)
+    assert contract.state == State.VERIFIED
+    assert ledger.lines("ledger:a") == ["one"]
+
+
+def test_nothing_is_done_when_the_way_back_cannot_be_kept(gate, ledger, monkeypatch):
+    def refuse(call, store):
+        raise ExecutorError("the ledger is too large")
+
+    monkeypatch.setattr(ledger, "snapshot", refuse)
+    contract = settle(authorized(max_attempts=1))
+    assert contract.state == State.FAILED
+    assert ledger.executed == []
+    assert "too large" in contract.executions.get().result["error"]
+
+
+def test_what_comes_back_as_another_incarnation_is_back(gate, ledger, monkeypatch):
+    monkeypatch.setattr(ledger, "untouched", lambda call, baseline, observation: False)
+    contract = settle(authorized(then="fail"))
+    assert contract.state == State.ROLLED_BACK
+    assert ledger.lines("ledger:a") == []
+
+
+def test_a_rollback_its_executor_cannot_confirm_is_held(gate, ledger, monkeypatch):
+    def unsure(call, baseline, observation, snapshot):
+        raise ExecutorError("the ledger cannot be asked")
+
+    monkeypatch.setattr(ledger, "untouched", lambda call, baseline, observation: False)
+    monkeypatch.setattr(ledger, "is_back", unsure)
+    assert settle(authorized(then="fail")).state == State.HELD
 
 
 def test_q_a_late_worker_with_an_old_token_records_nothing(gate, ledger):

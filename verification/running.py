@@ -27,6 +27,7 @@ from auditlog.actors import SYSTEM
 from auditlog.context import ObservabilityContext
 from auditlog.jobs import Lease, LeaseLost, RunAgain
 from auditlog.models import Job
+from auditlog.refusals import Refused
 
 from . import contracts, criteria, executions, executors, measuring, snapshotting, verdicts
 from .executions import DEADLINE_MARGIN, Findings
@@ -38,6 +39,7 @@ from .executors.base import (
     Observation,
     Reversibility,
     Run,
+    SnapshotReader,
 )
 from .gates import Then
 from .models import Contract, Execution, Snapshot
@@ -113,7 +115,31 @@ class Attempt:
             return True
         if observation is None or not self.executor.tells_change(self.call):
             return False
-        return self.executor.fingerprint(observation) == self.execution.baseline_fingerprint
+        return self.executor.untouched(self.call, self.baseline, observation)
+
+    @property
+    def baseline(self) -> Observation:
+        """The target as it was when the attempt began."""
+        assert self.execution.started_at is not None, "begin() sets the start"
+        return Observation(self.execution.baseline or {}, self.execution.started_at)
+
+    def is_back(self, observation: Observation | None) -> bool:
+        """Whether the target was seen to be as it was before the attempt, after going back."""
+        if self.unchanged(observation):
+            return True
+        if observation is None or not self.executor.tells_change(self.call):
+            return False
+        outside_transaction()
+        try:
+            return self.executor.is_back(self.call, self.baseline, observation, self.kept())
+        except (ExecutorError, Refused) as error:
+            logger.warning("rollback_not_verified", error=str(error))
+            return False
+
+    def kept(self) -> SnapshotReader | None:
+        """The way back, or None where none was kept; raises SnapshotDamaged and NotUsable."""
+        snapshot = self.execution.snapshot
+        return None if snapshot is None else snapshotting.open_verified(snapshot)
 
 
 @jobs.runner(contracts.EXECUTION_JOB, queue="executions", max_attempts=20, visible=False)
@@ -185,8 +211,12 @@ def perform(attempt: Attempt) -> bool:
     if attempt.execution.token != attempt.lease.token:
         executions.doubt(**attempt.ids, now=attempt.lease.now())
         return True
-    _keep_the_way_back(attempt)
-    result = _execute(attempt)
+    try:
+        _keep_the_way_back(attempt)
+    except ExecutorError as error:
+        result = ExecutionResult.failure(f"The way back could not be kept: {error}", retryable=True)
+    else:
+        result = _execute(attempt)
     executions.record_result(**attempt.ids, result=result, now=attempt.lease.now())
     return True
 
@@ -325,7 +355,7 @@ def roll_back(attempt: Attempt) -> bool:
     needed = attempt.reversibility != Reversibility.READ_ONLY and not attempt.unchanged(attempt.observe())
     result = _restore(attempt) if needed else ExecutionResult.success({"note": "nothing to undo"})
     observation = attempt.observe()
-    restored = attempt.unchanged(observation)
+    restored = attempt.is_back(observation)
     executions.finish_rollback(
         **attempt.ids,
         result=result,
@@ -351,11 +381,9 @@ def _restore(attempt: Attempt) -> ExecutionResult:
         reader = snapshotting.open_verified(execution.snapshot)
     except snapshotting.SnapshotDamaged as damage:
         return ExecutionResult.failure(damage.detail)
-    assert execution.started_at is not None, "begin() sets the start"
-    baseline = Observation(execution.baseline or {}, execution.started_at)
     deadline = attempt.executor.deadline_seconds(attempt.call)
     return attempt.executor.restore(
-        attempt.acting, reader, baseline, Run(deadline_seconds=deadline, token=attempt.lease.token)
+        attempt.acting, reader, attempt.baseline, Run(deadline_seconds=deadline, token=attempt.lease.token)
     )
 
 

@@ -45,9 +45,10 @@ def after_failure(outcome: Outcome, *, unchanged: bool, way_back: bool, cancelle
 def after_doubt(outcome: Outcome, *, unchanged: bool, way_back: bool, deadline_passed: bool) -> Next:
     """Nobody recorded how the attempt ended.
 
-    Until its deadline has passed it may still be acting, so only success is believed before that.
+    Until its deadline has passed it may still be acting, so only success is believed before that. Criteria that hold
+    of a target nothing was done to (a service that was running, and was not restarted) prove nothing.
     """
-    if outcome == "verified":
+    if outcome == "verified" and not unchanged:
         return Next.VERIFIED
     if not deadline_passed:
         return Next.LOOK_AGAIN

@@ -277,3 +277,19 @@ class Executor(Protocol):
     def tells_change(self, call: Call) -> bool:
         """Whether `observe` would show what `execute` did: only then "equal" means untouched."""
         return True
+
+    def untouched(self, call: Call, baseline: Observation, observation: Observation) -> bool:
+        """Whether this action provably did nothing between the two: unless said better, the same fingerprint.
+
+        What others do to the target meanwhile must not look like it, and a half-done action must not be missed.
+        """
+        return self.fingerprint(observation) == self.fingerprint(baseline)
+
+    def is_back(
+        self, call: Call, baseline: Observation, observation: Observation, snapshot: SnapshotReader | None
+    ) -> bool:
+        """Whether the target, observed after `restore`, is as it was: unless said better, the same fingerprint.
+
+        For targets that come back as another incarnation of the same thing. Raises ExecutorError when it cannot tell.
+        """
+        return self.fingerprint(observation) == self.fingerprint(baseline)
