@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Model, Q, QuerySet
+from django.utils import timezone
 
 from auditlog.refusals import Refused
 from verification.models import Contract
 
 from . import policies, principals
-from .models import Agent, ApprovalRequest
+from .models import Agent, ApprovalRequest, Delegation
 
 _READ = frozenset(
     f"{noun}.read"
@@ -34,11 +35,15 @@ _READ = frozenset(
             "grants",
             "freezes",
             "breakglass",
+            "delegations",
         ),
     )
 )
 _OPERATE = _READ | {
     "policies.evaluate",
+    "policies.change",
+    "approvals.stand_in",
+    "delegations.end",
     "contracts.propose",
     "contracts.cancel",
     "contracts.retry",
@@ -61,12 +66,14 @@ _OPERATE = _READ | {
 _REVIEW = _OPERATE | {
     "approvals.decide",
     "approvals.withdraw",
+    "delegations.create",
     "contracts.resolve",
     "breakglass.use",
     "breakglass.review",
     "snapshots.mark_golden",
     "benchmarks.mark_golden",
 }
+_DELEGATED = frozenset({"approvals.decide", "approvals.withdraw"})
 _ADMINISTER = _REVIEW | {"agents.manage", "webhooks.manage", "auditlog.export", "auditlog.acknowledge"}
 _AGENT = frozenset(
     {
@@ -121,7 +128,22 @@ def require(user: User | AnonymousUser | None, permission: str, obj: Model | Non
 
 
 def permissions(user: User | AnonymousUser) -> frozenset[str]:
-    """Everything the user may, from their groups; an agent's never exceed what agents may."""
+    """Everything the user may now, from their groups and for whoever they stand in for."""
+    own = own_permissions(user)
+    if "approvals.stand_in" in own and not own >= _DELEGATED and _stands_in(user):
+        return own | _DELEGATED
+    return own
+
+
+def _stands_in(user: User | AnonymousUser) -> bool:
+    """Whether anybody delegates to this user now; for which requests that counts is asked again at each of them."""
+    now = timezone.now()
+    lasting = Delegation.objects.filter(delegate_id=user.pk, ended_at=None, starts_at__lte=now, ends_at__gt=now)
+    return lasting.exists()
+
+
+def own_permissions(user: User | AnonymousUser) -> frozenset[str]:
+    """What the user may from their groups alone; an agent's never exceed what agents may."""
     if not user.is_active or user.pk is None:
         return frozenset()
     agent = principals.agent_of(user)

@@ -55,7 +55,7 @@ def _withdraws(pressed: Pressed) -> object:
 
 
 def _forbidden(row: ApprovalRequest, user: Any) -> str:
-    refusal = approvals.refusal(row, user)
+    refusal = approvals.refusal(row, user, now=timezone.now())
     return refusal.detail if refusal is not None else ""
 
 

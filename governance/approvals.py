@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from auditlog import jobs, log
 from auditlog.actors import SYSTEM, Actor
@@ -21,7 +21,7 @@ from auditlog.refusals import FieldError, Refused
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import access, asking, holding, noting, pacing, pressing, principals, quorum, walking
+from . import access, asking, delegating, holding, noting, pacing, pressing, principals, quorum, voices, walking
 from . import digest as digests
 from .asking import Examined
 from .facts import ApprovalFact
@@ -131,14 +131,18 @@ class AlreadyStarted(Refused):
 
 @dataclass(frozen=True)
 class SlotView:
-    """A slot of a request as people see it; `person` and `decided_at` are None while it is open."""
+    """A slot of a request as people see it; `person` and `decided_at` are None while it is open.
+
+    `on_behalf_of` is the name of whoever the person decided for, empty when for themselves.
+    """
 
     group: str
     person: User | None
     decided_at: datetime | None
+    on_behalf_of: str = ""
 
 
-def slots(request: ApprovalRequest) -> list[SlotView]:
+def slots(request: ApprovalRequest, *, now: datetime) -> list[SlotView]:
     """The slots of a request and who fills them, counting only who may still speak (H)."""
     given = {decision.person_id: decision for decision in _approvals(request)}
     return [
@@ -146,28 +150,28 @@ def slots(request: ApprovalRequest) -> list[SlotView]:
             slot.group,
             given[slot.person].person if slot.person is not None else None,
             given[slot.person].created_at if slot.person is not None else None,
+            given[slot.person].on_behalf_of_label if slot.person is not None else "",
         )
-        for slot in filled(request)
+        for slot in filled(request, now=now)
     ]
 
 
-def filled(request: ApprovalRequest) -> list[quorum.Slot]:
+def filled(request: ApprovalRequest, *, now: datetime) -> list[quorum.Slot]:
     """The slots of a request, filled by the approvals that count now (G, H)."""
-    requirements = Requirements.from_dict(request.requirements)
-    asking_side = principals.asking_side(request.contract)
-    counting = [
-        quorum.Approval(decision.person_id, speaks_for(request, requirements, decision.person_id))
-        for decision in _approvals(request)
-        if decision.person_id not in asking_side and access.may(decision.person, "approvals.decide")
-    ]
-    return quorum.fill(requirements.approvals, counting)
+    return quorum.fill(Requirements.from_dict(request.requirements).approvals, _counting(request, now=now))
 
 
-def speaks_for(request: ApprovalRequest, requirements: Requirements, person_id: int) -> frozenset[str]:
-    """The groups of this request a person may speak for now: their own, or all when they stand in after escalation."""
-    own = principals.groups_of(person_id)
-    stands_in = request.escalated_at is not None and requirements.escalate_to in own
-    return requirements.groups if stands_in else requirements.groups & own
+def _counting(request: ApprovalRequest, *, now: datetime) -> list[quorum.Approval]:
+    """The approvals that count now; nobody is heard twice, by themselves or by whoever speaks in their name."""
+    given = delegating.in_force(now=now)
+    heard = set(given.side(principals.asking_side(request.contract)))
+    counting = []
+    for decision in _approvals(request):
+        voice = voices.behind(decision, request, given)
+        if voice is not None and heard.isdisjoint(people := {decision.person_id, voice.person.pk}):
+            counting.append(quorum.Approval(decision.person_id, voice.groups))
+            heard |= people
+    return counting
 
 
 def _approvals(request: ApprovalRequest) -> list[Decision]:
@@ -185,22 +189,51 @@ def deadline(request: ApprovalRequest, *, now: datetime) -> datetime:
     return request.expires_at + paused
 
 
-def refusal(request: ApprovalRequest, user: User) -> Refused | None:
+def refusal(request: ApprovalRequest, user: User, *, now: datetime) -> Refused | None:
     """Why this person may not decide on this request, whatever its state; None when they may.
 
-    The one predicate of every door: F, then permission, then H.
+    The one predicate of every door: F, then permission, then H, for themselves and for whoever delegated to them.
     """
     person = User.objects.filter(pk=user.pk).first()
     if person is None or not person.is_active:
         return access.Forbidden("This account is not active.")
-    if person.pk in principals.asking_side(request.contract):
+    asking_side, given = principals.asking_side(request.contract), delegating.in_force(now=now)
+    if person.pk in asking_side:
         return SeparationOfDuties("Nobody decides on what they, or an agent they answer for, asked for.")
-    if not access.may(person, "approvals.decide"):
+    if person.pk in given.side(asking_side):
+        return SeparationOfDuties("You stand in for somebody who asked for this or answers for it.")
+    if voices.of(request, person, given):
+        return None
+    if not given.to(person.pk) and not access.may(person, "approvals.decide"):
         return access.Forbidden("This needs the permission approvals.decide.")
-    requirements = Requirements.from_dict(request.requirements)
-    if not speaks_for(request, requirements, person.pk):
-        return NotAnApprover(f"This request asks members of {', '.join(sorted(requirements.groups))}.")
-    return None
+    groups = Requirements.from_dict(request.requirements).groups
+    return NotAnApprover(f"This request asks members of {', '.join(sorted(groups))}.")
+
+
+def voice_of(request: ApprovalRequest, user: User, *, now: datetime) -> voices.Voice:
+    """In whose name this person would decide now: their own, or the first in which they would fill a further slot.
+
+    Raises AlreadyDecided when everybody they could speak for has been heard (G).
+    """
+    found = voices.of(request, user, delegating.in_force(now=now)) or [voices.Voice(user, frozenset())]
+    heard = _heard(request)
+    free = [voice for voice in found if voice.person.pk not in heard]
+    if not free:
+        raise AlreadyDecided("Whoever you would speak for has been heard on this request.")
+    if len(free) == 1:
+        return free[0]
+    wanted, counting = Requirements.from_dict(request.requirements).approvals, _counting(request, now=now)
+
+    def placed(*more: quorum.Approval) -> int:
+        return sum(slot.person is not None for slot in quorum.fill(wanted, [*counting, *more]))
+
+    fills = (voice for voice in free if placed(quorum.Approval(user.pk, voice.groups)) > placed())
+    return next(fills, free[0])
+
+
+def _heard(request: ApprovalRequest) -> set[int]:
+    standing = Decision.objects.filter(request_id=request.pk, withdrawn_at=None)
+    return {each for pair in standing.values_list("person_id", "on_behalf_of_id") for each in pair if each is not None}
 
 
 # --- deciding ---
@@ -318,7 +351,7 @@ def _locked(request_id: UUID) -> tuple[Contract, ApprovalRequest]:
 
 def _admit(contract: Contract, request: ApprovalRequest, word: _Word) -> None:
     """Raise the first reason for which this person cannot decide this now."""
-    if (no := refusal(request, word.user)) is not None:
+    if (no := refusal(request, word.user, now=word.now)) is not None:
         raise no
     if request.state == ApprovalRequest.State.EXPIRED:
         raise RequestExpired("The request has expired.")
@@ -328,8 +361,8 @@ def _admit(contract: Contract, request: ApprovalRequest, word: _Word) -> None:
         raise RequestExpired("The request has expired.")
     if not digests.same(word.digest, request.digest):
         raise StaleDigest("This is not what the request asks now; read it again and decide on its digest.")
-    if Decision.objects.filter(request=request, person_id=word.user.pk, withdrawn_at=None).exists():
-        raise AlreadyDecided("You have decided on this request; withdraw first to decide anew.")
+    if word.user.pk in _heard(request):
+        raise AlreadyDecided("You have decided on this request, or somebody in your name; withdraw first.")
     if request.requirements.get("second_factor") and not word.second_factor:
         raise SecondFactorRequired("The policy asks for a second factor to decide this.")
 
@@ -337,6 +370,9 @@ def _admit(contract: Contract, request: ApprovalRequest, word: _Word) -> None:
 def _write(contract: Contract, request: ApprovalRequest, word: _Word, *, shown_digest: str = "") -> Decision:
     """Write a decision and its fact; the fact's entry is what a receipt proves."""
     edited = {"shown_digest": shown_digest} if shown_digest else {}
+    voice = voice_of(request, word.user, now=word.now)
+    lent = voice.delegation
+    in_name = {"on_behalf_of": str(lent.delegator_id), "delegation": str(lent.pk)} if lent else {}
     with contracts.story(contract):
         entry_id = log.append(
             ApprovalFact.DECIDED,
@@ -348,6 +384,7 @@ def _write(contract: Contract, request: ApprovalRequest, word: _Word, *, shown_d
                 "reason": word.reason,
                 "edited": bool(shown_digest),
                 **edited,
+                **in_name,
             },
             now=word.now,
             contract_id=contract.pk,
@@ -357,6 +394,9 @@ def _write(contract: Contract, request: ApprovalRequest, word: _Word, *, shown_d
         request=request,
         person_id=word.user.pk,
         person_label=word.by.label,
+        delegation=lent,
+        on_behalf_of=lent.delegator if lent else None,
+        on_behalf_of_label=lent.delegator_label if lent else "",
         verdict=word.verdict,
         digest=request.digest,
         reason=word.reason,
@@ -367,7 +407,7 @@ def _write(contract: Contract, request: ApprovalRequest, word: _Word, *, shown_d
 
 def _approved(contract: Contract, request: ApprovalRequest, by: Actor, reason: str, now: datetime) -> None:
     """One more yes: when every slot is filled the contract is authorized, in this transaction (N)."""
-    if not quorum.complete(filled(request)):
+    if not quorum.complete(filled(request, now=now)):
         return
     requirements = Requirements.from_dict(request.requirements)
     start = max(now, request.revision.not_before) if request.revision.not_before else now
@@ -495,9 +535,10 @@ def _one(item: Mapping[str, Any], *, by: Actor, user: User, now: datetime, secon
 
 
 def withdraw(*, request_id: UUID, by: Actor, user: User, reason: str, now: datetime) -> ApprovalRequest:
-    """Take one's decision back while nothing has begun; an approved request is pending again (K).
+    """Take one's decision back, or one made in one's name, while nothing has begun (K).
 
-    It counts like a decision. Raises Forbidden, TooManyDecisions, AlreadyStarted and NothingToWithdraw.
+    An approved request is pending again. It counts like a decision. Raises Forbidden, TooManyDecisions,
+    AlreadyStarted and NothingToWithdraw.
     """
     access.require(user, "approvals.withdraw")
     pacing.take(user.pk, now=now)
@@ -507,11 +548,12 @@ def withdraw(*, request_id: UUID, by: Actor, user: User, reason: str, now: datet
         contract, request = _locked(request_id)
         if request.state not in OPEN or contract.state not in (State.AWAITING_APPROVAL, State.AUTHORIZED):
             raise AlreadyStarted(f"The request is {request.state}, the contract {contract.state}.")
-        mine = Decision.objects.filter(request=request, person_id=user.pk, withdrawn_at=None)
+        ours = Q(person_id=user.pk) | Q(on_behalf_of_id=user.pk)
+        mine = Decision.objects.filter(ours, request=request, withdrawn_at=None)
         if mine.update(withdrawn_at=now) != 1:
             raise NothingToWithdraw("You have no decision on this request.")
         _say(contract, request, ApprovalFact.WITHDRAWN, by=by, reason=reason, now=now)
-        if request.state == ApprovalRequest.State.APPROVED and not quorum.complete(filled(request)):
+        if request.state == ApprovalRequest.State.APPROVED and not quorum.complete(filled(request, now=now)):
             request.state, request.valid_until = ApprovalRequest.State.PENDING, None
             request.save(update_fields=["state", "valid_until"])
             contracts.await_approval(

@@ -27,7 +27,10 @@ class ApprovalAsked(TypedDict):
 
 
 class ApprovalDecided(TypedDict):
-    """What one person said, bound to the digest they were shown. Edited: `shown_digest` is the one before."""
+    """What one person said, bound to the digest they were shown. Edited: `shown_digest` is the one before.
+
+    Said in somebody else's name: `on_behalf_of` is the id of that person, `delegation` of what allowed it.
+    """
 
     action_type: str
     target: str
@@ -39,6 +42,7 @@ class ApprovalDecided(TypedDict):
     edited: bool
     shown_digest: NotRequired[str]
     on_behalf_of: NotRequired[str]
+    delegation: NotRequired[str]
 
 
 class ApprovalRefused(TypedDict):
@@ -76,6 +80,17 @@ class ApprovalPressed(TypedDict):
     percent: int
     expires_at: str
     to_group: NotRequired[str]
+
+
+class DelegationChanged(TypedDict):
+    """Somebody lets another decide in their name, or does so no more. No groups are all that the delegator is in."""
+
+    delegator_id: str
+    delegate_id: str
+    groups: list[str]
+    starts_at: str
+    ends_at: str
+    reason: str
 
 
 class ProposalRefused(TypedDict):
@@ -178,6 +193,8 @@ class ApprovalFact(Facts):
     STALE = fact("approval.stale", ApprovalClosed)
     REMINDED = fact("approval.reminded", ApprovalPressed)
     ESCALATED = fact("approval.escalated", ApprovalPressed)
+    DELEGATED = fact("approval.delegated", DelegationChanged)
+    DELEGATION_ENDED = fact("approval.delegation_ended", DelegationChanged)
 
 
 class ProposalFact(Facts):

@@ -230,7 +230,7 @@ class ApproversGate(_Gate):
     def check(self, dispatch: Dispatch) -> Closed | None:
         """Back to people when a slot is no longer filled."""
         request = request_of(dispatch.contract)
-        if request is None or quorum.complete(approvals.filled(request)):
+        if request is None or quorum.complete(approvals.filled(request, now=dispatch.now)):
             return None
         return Closed(
             self.name,

@@ -13,7 +13,7 @@ from auditlog.refusals import Refused
 from verification import contracts
 from verification.models import Contract
 
-from . import access, principals
+from . import access, delegating
 
 
 class OwnContract(Refused):
@@ -23,11 +23,11 @@ class OwnContract(Refused):
     kind = Refused.Kind.FORBIDDEN
 
 
-def refusal(contract: Contract, user: User) -> Refused | None:
+def refusal(contract: Contract, user: User, *, now: datetime) -> Refused | None:
     """Why this person may not settle this contract, whatever its state; None when they may."""
     if not access.may(user, "contracts.resolve"):
         return access.Forbidden("This needs the permission contracts.resolve.")
-    if user.pk in principals.asking_side(contract):
+    if user.pk in delegating.asking_side(contract, now=now):
         return OwnContract("Somebody who did not ask for it has to settle it.")
     return None
 
@@ -39,6 +39,6 @@ def resolve(*, contract_id: UUID, verdict: str, reason: str, by: Actor, user: Us
     """
     with log.recording():
         contract = contracts.lock(contract_id)
-        if (no := refusal(contract, user)) is not None:
+        if (no := refusal(contract, user, now=now)) is not None:
             raise no
         return contracts.resolve(contract_id=contract_id, verdict=verdict, reason=reason, by=by, now=now)

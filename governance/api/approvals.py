@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils import timezone
 from rest_framework import serializers as s
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -162,15 +163,17 @@ def detail(row: ApprovalRequest) -> dict[str, Any]:
             "group": slot.group,
             "filled": slot.person is not None,
             "person": _label(slot.person),
+            "on_behalf_of": slot.on_behalf_of or None,
             "decided_at": slot.decided_at,
         }
-        for slot in approvals.slots(row)
+        for slot in approvals.slots(row, now=timezone.now())
     ]
     return shapes.approval_detail(row, slots)
 
 
 def _whole() -> QuerySet[ApprovalRequest]:
-    return ApprovalRequest.objects.select_related("contract", "revision").prefetch_related("decisions")
+    rows = ApprovalRequest.objects.select_related("contract__on_behalf_of", "revision")
+    return rows.prefetch_related("decisions")
 
 
 def _label(person: Any) -> str | None:

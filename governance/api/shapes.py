@@ -8,6 +8,7 @@ from typing import Any
 from rest_framework import serializers as s
 
 from auditlog.api.endpoint import Strict, members
+from governance import principals
 from governance.models import Agent, ApprovalRequest, Decision, Delivery, Hold, Policy, Webhook
 from verification.api.shapes import (
     ContractShape,
@@ -18,6 +19,7 @@ from verification.api.shapes import (
     RevisionShape,
     Verification,
 )
+from verification.models import Contract
 
 Shape = s.Serializer[Any]
 TIERS = ["tier_1", "tier_2", "tier_3"]
@@ -119,6 +121,9 @@ class ApprovalSummary(Shape):
 class ContractDetail(ContractShape):
     """A contract with everything known of it."""
 
+    on_behalf_of = Requester(
+        allow_null=True, help_text="Who brought Grace to ask for it by itself; they answer for it like a requester."
+    )
     parameters = JsonObject()
     expected_effect = JsonObject()
     preconditions = s.ListField(child=JsonObject())
@@ -192,6 +197,7 @@ class SlotShape(Shape):
     group = s.CharField()
     filled = s.BooleanField()
     person = s.CharField(allow_null=True)
+    on_behalf_of = s.CharField(allow_null=True, help_text="In whose name, when it was not their own.")
     decided_at = s.DateTimeField(allow_null=True)
 
 
@@ -200,6 +206,7 @@ class DecisionShape(Shape):
 
     id = s.UUIDField()
     person = s.CharField()
+    on_behalf_of = s.CharField(allow_null=True, help_text="In whose name, when it was not their own.")
     verdict = s.ChoiceField(Decision.Verdict.choices)
     reason = s.CharField()
     digest = s.CharField()
@@ -211,6 +218,9 @@ class DecisionShape(Shape):
 class ApprovalDetail(ApprovalShape):
     """Everything a decision needs. The parameters are complete, never shortened."""
 
+    on_behalf_of = Requester(
+        allow_null=True, help_text="Who brought Grace to ask for it by itself; they can never approve it."
+    )
     parameters = JsonObject()
     expected_effect = JsonObject()
     preconditions = s.ListField(child=JsonObject())
@@ -446,6 +456,7 @@ def approval_detail(row: ApprovalRequest, slots: list[dict[str, Any]]) -> dict[s
     revision = row.revision
     return {
         **approval(row),
+        "on_behalf_of": on_behalf_of(row.contract),
         "parameters": revision.parameters,
         "expected_effect": revision.expected_effect,
         "preconditions": revision.preconditions,
@@ -461,9 +472,18 @@ def approval_detail(row: ApprovalRequest, slots: list[dict[str, Any]]) -> dict[s
     }
 
 
+def on_behalf_of(contract: Contract) -> dict[str, Any] | None:
+    """Who brought Grace to ask for a contract by itself, as a Requester; None when nobody did."""
+    if contract.on_behalf_of is None:
+        return None
+    actor = principals.actor_of(contract.on_behalf_of)
+    return {"kind": actor.kind, "label": actor.label}
+
+
 def decision(row: Decision) -> dict[str, Any]:
     """The members of DecisionShape."""
-    return {**{name: getattr(row, name) for name in _DECISION}, "person": row.person_label}
+    names = {"person": row.person_label, "on_behalf_of": row.on_behalf_of_label or None}
+    return {**{name: getattr(row, name) for name in _DECISION}, **names}
 
 
 def policy(row: Policy) -> dict[str, Any]:
@@ -493,7 +513,7 @@ def delivery(row: Delivery) -> dict[str, Any]:
 
 
 _APPROVAL = members(ApprovalShape, "revision", "action_type", "target", "requested_by", "mission_id", "justification")
-_DECISION = members(DecisionShape, "person")
+_DECISION = members(DecisionShape, "person", "on_behalf_of")
 _POLICY = members(PolicyShape, "created_by")
 _HOLD = members(HoldShape, "engaged_by", "released_by")
 _AGENT = members(AgentShape, "owner")

@@ -25,6 +25,8 @@ class Migration(migrations.Migration):
                 ),
                 ("url", models.CharField(max_length=500)),
                 ("secret_sealed", models.TextField()),
+                ("previous_secret_sealed", models.TextField(blank=True)),
+                ("previous_until", models.DateTimeField(blank=True, null=True)),
                 ("facts", models.JSONField(default=list)),
                 ("is_active", models.BooleanField(default=True)),
                 ("created_by_label", models.CharField(max_length=150)),
@@ -478,6 +480,49 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Delegation",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=auditlog.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                ("delegator_label", models.CharField(max_length=150)),
+                ("delegate_label", models.CharField(max_length=150)),
+                ("groups", models.JSONField(default=list)),
+                ("reason", models.TextField()),
+                ("starts_at", models.DateTimeField()),
+                ("ends_at", models.DateTimeField()),
+                ("created_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_by_label", models.CharField(blank=True, max_length=150)),
+                (
+                    "delegate",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "delegator",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["-created_at", "-id"],
+                "indexes": [models.Index(fields=["ended_at", "ends_at"], name="delegation_by_end")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("ends_at__gt", models.F("starts_at"))), name="delegation_lasts"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("delegate", models.F("delegator")), _negated=True),
+                        name="delegation_to_somebody_else",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Decision",
             fields=[
                 (
@@ -497,6 +542,27 @@ class Migration(migrations.Migration):
                 ("entry_id", models.UUIDField(blank=True, null=True)),
                 ("created_at", models.DateTimeField()),
                 ("withdrawn_at", models.DateTimeField(blank=True, null=True)),
+                ("on_behalf_of_label", models.CharField(blank=True, max_length=150)),
+                (
+                    "delegation",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="decisions",
+                        to="governance.delegation",
+                    ),
+                ),
+                (
+                    "on_behalf_of",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
                 (
                     "person",
                     models.ForeignKey(
@@ -519,7 +585,12 @@ class Migration(migrations.Migration):
                         condition=models.Q(("withdrawn_at__isnull", True)),
                         fields=("request", "person"),
                         name="one_decision_per_person",
-                    )
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("withdrawn_at__isnull", True)),
+                        fields=("request", "on_behalf_of"),
+                        name="one_decision_on_behalf",
+                    ),
                 ],
             },
         ),

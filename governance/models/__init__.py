@@ -1,8 +1,9 @@
-"""Tables of governance: policies, approvals, agents, grants, holds, freezes, webhooks."""
+"""Tables of governance: policies, approvals, delegations, agents, grants, holds, freezes, webhooks."""
 
 from .agents import Agent, AgentKey
 from .approvals import ApprovalRequest, Decision
 from .breakglass import BreakGlass
+from .delegations import Delegation
 from .freezes import Freeze, FreezeException
 from .grants import Grant, GrantUse
 from .holds import Hold
@@ -16,6 +17,7 @@ __all__ = [
     "Assessment",
     "BreakGlass",
     "Decision",
+    "Delegation",
     "Delivery",
     "Freeze",
     "FreezeException",

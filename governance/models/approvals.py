@@ -6,6 +6,7 @@ from django.db import models
 from auditlog.ids import new_id
 from verification.models import Contract, Revision
 
+from .delegations import Delegation
 from .policies import Assessment, Policy
 
 
@@ -89,7 +90,11 @@ class ApprovalRequest(models.Model):
 
 
 class Decision(models.Model):
-    """What one person said of one request, bound to the digest they were shown."""
+    """What one person said of one request, bound to the digest they were shown.
+
+    Said in their own name, or, with a `delegation`, in that of `on_behalf_of`. Nobody is heard twice in a request,
+    neither by themselves and by a delegate nor by two delegates.
+    """
 
     class Verdict(models.TextChoices):
         APPROVE = "approve"
@@ -100,6 +105,13 @@ class Decision(models.Model):
     request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, related_name="decisions")
     person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     person_label = models.CharField(max_length=150)
+    delegation = models.ForeignKey(
+        Delegation, null=True, blank=True, on_delete=models.PROTECT, related_name="decisions"
+    )
+    on_behalf_of = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    on_behalf_of_label = models.CharField(max_length=150, blank=True)
     verdict = models.CharField(max_length=20, choices=Verdict.choices)
     digest = models.CharField(max_length=64)
     reason = models.TextField(blank=True)
@@ -114,6 +126,11 @@ class Decision(models.Model):
                 fields=["request", "person"],
                 condition=models.Q(withdrawn_at__isnull=True),
                 name="one_decision_per_person",
+            ),
+            models.UniqueConstraint(
+                fields=["request", "on_behalf_of"],
+                condition=models.Q(withdrawn_at__isnull=True),
+                name="one_decision_on_behalf",
             ),
         ]
 

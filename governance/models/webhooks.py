@@ -6,11 +6,16 @@ from auditlog.ids import new_id
 
 
 class Webhook(models.Model):
-    """A receiver of facts, signed to the Standard Webhooks specification."""
+    """A receiver of facts, signed to the Standard Webhooks specification.
+
+    Until `previous_until` deliveries are signed with the secret before as well.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     url = models.CharField(max_length=500)
     secret_sealed = models.TextField()
+    previous_secret_sealed = models.TextField(blank=True)
+    previous_until = models.DateTimeField(null=True, blank=True)
     facts = models.JSONField(default=list)
     is_active = models.BooleanField(default=True)
     created_by_label = models.CharField(max_length=150)

@@ -97,7 +97,7 @@ def show(request: PageRequest, request_id: UUID, *, refused: Refused | None = No
     contract = item.contract
     decisions = list(item.decisions.all())
     why_not = _why_not(request, item, decisions)
-    slots = approvals.slots(item)
+    slots = approvals.slots(item, now=base.now())
     previous = _previous(item)
     now_risk = risk.assess(
         action_type=contract.action_type,
@@ -143,7 +143,7 @@ def _why_not(request: PageRequest, item: ApprovalRequest, decisions: list[Decisi
     """Why this person cannot decide this request, for them to read; empty when they can."""
     if item.state != PENDING:
         return ""
-    no = approvals.refusal(item, request.user)
+    no = approvals.refusal(item, request.user, now=base.now())
     if isinstance(no, approvals.SeparationOfDuties):
         if request.user.pk == item.requested_by_id:
             return "You asked for this; someone else must decide."

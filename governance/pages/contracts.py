@@ -83,7 +83,8 @@ def show(request: PageRequest, contract_id: UUID, *, refused: Refused | None = N
             "snapshots": Snapshot.objects.filter(contract_id=found.pk),
             "moments": timelines.of(contract_id=found.pk),
             "may_cancel": _may_cancel(request, found),
-            "may_resolve": found.state in verbs.RESOLVABLE and resolving.refusal(found, request.user) is None,
+            "may_resolve": found.state in verbs.RESOLVABLE
+            and resolving.refusal(found, request.user, now=base.now()) is None,
             "may_retry": "contracts.retry" in request.permissions and _dead(found),
             "verdicts": VERDICTS,
             "refused": refused,
