@@ -7,7 +7,6 @@ facts is declared here, so that no verb need think of it.
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from itertools import product
 from typing import Any
 
@@ -39,7 +38,6 @@ logger = structlog.get_logger(__name__)
 
 TIERS = ("tier_1", "tier_2", "tier_3")
 HOURS = 3600.0
-LEARNING_DAYS = 90
 
 actions_executed = Counter(
     "grace_actions_executed_total", "Attempts to act that ended", ["action_type", "tier", "status"]
@@ -210,8 +208,8 @@ def _gauges() -> Iterator[Metric]:
     yield _gauge("grace_audit_sequencer_lag_seconds", [], {(): found.sequencer_lag})
     yield _gauge("grace_audit_checkpoint_age_seconds", [], {(): found.checkpoint_age})
     yield _gauge("grace_audit_integrity_findings", ["kind"], {(kind,): n for kind, n in found.findings.items()})
-    recent = timezone.now() - timedelta(days=LEARNING_DAYS)
-    stats = learning.stats(group_by=["playbook"], since=recent, where=~Q(playbook=""))
+    since = timezone.now() - learning.RECENT
+    stats = learning.stats(group_by=["playbook"], since=since, where=~Q(playbook=""))
     bounds: dict[tuple[str, ...], float] = {(stat.group["playbook"],): stat.lower_bound for stat in stats}
     yield _gauge("grace_playbook_success_lower_bound", ["playbook"], bounds)
 

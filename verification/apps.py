@@ -6,14 +6,14 @@ from django.apps import AppConfig
 
 
 class VerificationConfig(AppConfig):
-    """Registers the facts and the job runners of verification."""
+    """Registers the facts, the job runners and the subscribers of verification."""
 
     name = "verification"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         """Importing a module that registers something is what registers it."""
-        for module in ("facts", "running", "benchmarking", "system_checks"):
+        for module in ("facts", "running", "benchmarking", "reactions", "system_checks"):
             import_module(f"verification.{module}")
         _register_restores()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +24,9 @@ from .models import Contract, State
 DIMENSIONS = ("action_type", "playbook", "error_pattern", "agent")
 OUTCOMES = (State.VERIFIED, State.FAILED, State.ROLLED_BACK)
 """States that say how an action went. What was denied, rejected, expired or cancelled was never tried."""
+
+RECENT = timedelta(days=90)
+"""How far back the record counts where nobody says otherwise: what was long ago says little of what is now."""
 
 BUCKETS = 10
 Z_95 = 1.959963984540054
