@@ -303,7 +303,7 @@ def test_nothing_is_done_when_the_way_back_cannot_be_kept(gate, ledger, monkeypa
 
 def test_what_comes_back_as_another_incarnation_is_back(gate, ledger, monkeypatch):
     monkeypatch.setattr(ledger, "untouched", lambda call, baseline, observation: False)
-    contract = settle(authorized(then="fail"))
+    contract = settle(authorized(effect={"target_state": {"count": 5}}))
     assert contract.state == State.ROLLED_BACK
     assert ledger.lines("ledger:a") == []
 
@@ -314,7 +314,7 @@ def test_a_rollback_its_executor_cannot_confirm_is_held(gate, ledger, monkeypatc
 
     monkeypatch.setattr(ledger, "untouched", lambda call, baseline, observation: False)
     monkeypatch.setattr(ledger, "is_back", unsure)
-    assert settle(authorized(then="fail")).state == State.HELD
+    assert settle(authorized(effect={"target_state": {"count": 5}})).state == State.HELD
 
 
 def test_q_a_late_worker_with_an_old_token_records_nothing(gate, ledger):
