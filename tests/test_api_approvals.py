@@ -1,5 +1,6 @@
 """Approvals, policies, holds, agents and webhooks through the API."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import pytest
 from django.core.cache import cache
 
 from auditlog import jobs
-from governance import seeds
+from auditlog.actors import SYSTEM
+from governance import proposals, seeds
 from governance.models import Agent, ApprovalRequest, Decision, Hold
+from governance.proposals import Proposal
 from tests.harness.clients import Api, agent_of, config_change
 from tests.harness.people import People
 from tests.test_api_contracts import CONTRACTS, pointers, refused
@@ -61,6 +64,22 @@ def test_a_reviewer_sees_everything_a_decision_needs(asked: dict[str, Any], bea:
     assert shown["slots"] == [{"group": "reviewers", "filled": False, "person": None, "decided_at": None}]
     assert shown["document"]["parameters"] == shown["parameters"]
     assert shown["decisions"] == []
+
+
+def test_it_says_on_whose_behalf_grace_asks(bea: Api, asked: dict[str, Any], users: People) -> None:
+    assert bea.data(f"{APPROVALS}/{asked['approval_id']}")["on_behalf_of"] is None
+    submitted = proposals.submit(
+        proposal=replace(Proposal.from_body(config_change({"workers": 8})), on_behalf_of_id=users.cem.pk),
+        by=SYSTEM,
+        user=None,
+        idempotency_key=None,
+        now=datetime.now(UTC),
+    )
+    assert submitted.approval is not None
+    assert submitted.contract is not None
+    cem = {"kind": "person", "label": "Cem"}
+    assert bea.data(f"{APPROVALS}/{submitted.approval.pk}")["on_behalf_of"] == cem
+    assert bea.data(f"{CONTRACTS}/{submitted.contract.pk}")["on_behalf_of"] == cem
 
 
 def test_an_approved_contract_runs_and_is_verified(asked: dict[str, Any], bea: Api, agent: Api, var_dir: Path) -> None:

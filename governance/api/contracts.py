@@ -321,7 +321,7 @@ class ContractEvents(Endpoint):
 
 
 def detail(contract: Contract) -> dict[str, Any]:
-    """The members of ContractDetail: four queries, however many rows there are."""
+    """The members of ContractDetail: the same few queries, however many rows there are."""
     revisions = list(contract.revisions.all())
     numbers = {each.pk: each.number for each in revisions}
     current = next(each for each in revisions if each.number == contract.current_revision)
@@ -331,6 +331,7 @@ def detail(contract: Contract) -> dict[str, Any]:
     requests = [shapes.approval_summary(each, numbers[each.revision_id], each.standing) for each in _requests(contract)]
     return {
         **below.contract(contract),
+        "on_behalf_of": shapes.on_behalf_of(contract),
         "parameters": current.parameters,
         "expected_effect": current.expected_effect,
         "preconditions": current.preconditions,
