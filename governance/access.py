@@ -42,6 +42,7 @@ _READ = frozenset(
 _OPERATE = _READ | {
     "policies.evaluate",
     "policies.change",
+    "approvals.comment",
     "approvals.stand_in",
     "delegations.end",
     "contracts.propose",
@@ -81,6 +82,7 @@ _AGENT = frozenset(
         "contracts.read",
         "contracts.cancel",
         "approvals.read",
+        "approvals.comment",
         "incidents.report",
         "policies.evaluate",
         "stream.read",
@@ -125,6 +127,12 @@ def require(user: User | AnonymousUser | None, permission: str, obj: Model | Non
     """Raise Forbidden unless `may` says yes."""
     if not may(user, permission, obj):
         raise Forbidden(f"This needs the permission {permission}.")
+
+
+def require_own(user: User, permission: str) -> None:
+    """Raise Forbidden unless the user's own groups allow it, whoever they stand in for."""
+    if permission not in own_permissions(user):
+        raise Forbidden(f"This needs the permission {permission}, from a group of one's own.")
 
 
 def permissions(user: User | AnonymousUser) -> frozenset[str]:

@@ -25,6 +25,11 @@ def agent_of(user: User | AnonymousUser | None) -> Agent | None:
     return Agent.objects.select_related("owner").filter(user_id=user.pk).first()
 
 
+def person_named(username: str) -> User | None:
+    """The active person with this username; None for agents and for nobody."""
+    return User.objects.filter(username=username, is_active=True, agent__isnull=True).first()
+
+
 def answerable(*user_ids: int | None) -> frozenset[int]:
     """The ids of everybody on the side of some users: they, and the owners of the agents they stand for."""
     given = {each for each in user_ids if each is not None}
