@@ -9,7 +9,18 @@ from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
-from .models import Disclosure, Entry, Payload
+from .models import Disclosure, Entry, Leaf, Payload
+
+_COLUMNS = {
+    "actor": "actor_id",
+    "outcome": "outcome",
+    "mission_id": "mission_id",
+    "contract_id": "contract_id",
+    "correlation_id": "correlation_id",
+    "created_after": "recorded_at__gte",
+    "created_before": "recorded_at__lt",
+}
+_OF_LEAVES = {"since": "index__gt", "until": "index__lt"}
 
 
 def in_order(entries: QuerySet[Entry] | None = None) -> QuerySet[Entry]:
@@ -24,6 +35,34 @@ def timeline(*, mission_id: UUID | None = None, contract_id: UUID | None = None)
         raise ValueError("a timeline is about a mission or a contract")
     wanted = {"mission_id": mission_id, "contract_id": contract_id}
     return in_order(Entry.objects.filter(**{name: value for name, value in wanted.items() if value}))
+
+
+def chosen(asked: Mapping[str, Any]) -> QuerySet[Leaf]:
+    """The leaves somebody asks for, each with its entry; every door and the export understand the same words.
+
+    `fact` (as in `matching`), `actor`, `subject` (an id, or kind:id), `outcome`, `mission_id`, `contract_id`,
+    `correlation_id`, `created_after` and `created_before` (aware), `since` and `until` (leaf indices, both left out
+    themselves). What is None or empty says nothing. Raises ValueError for a fact that is none.
+    """
+    places = {column: asked[name] for name, column in _OF_LEAVES.items() if asked.get(name) is not None}
+    return Leaf.objects.select_related("entry").filter(_about(asked, "entry__"), **places)
+
+
+def newest(asked: Mapping[str, Any]) -> QuerySet[Entry]:
+    """Entries somebody asks for with the words of `chosen` (but `since` and `until`), each with `leaf_index`.
+
+    Those that still wait for a place are among them, with None. Raises ValueError for a fact that is none.
+    """
+    return Entry.objects.filter(_about(asked)).annotate(leaf_index=F("leaf__index"))
+
+
+def _about(asked: Mapping[str, Any], prefix: str = "") -> Q:
+    found = Q(**{f"{prefix}{column}": asked[name] for name, column in _COLUMNS.items() if asked.get(name)})
+    if subject := asked.get("subject"):
+        kind, colon, of_kind = subject.partition(":")
+        found &= Q(**{f"{prefix}subject_id": of_kind if colon else subject})
+        found &= Q(**{f"{prefix}subject_kind": kind}) if colon else Q()
+    return found & matching(asked["fact"], prefix) if asked.get("fact") else found
 
 
 def matching(glob: str, prefix: str = "") -> Q:

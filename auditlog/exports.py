@@ -18,7 +18,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 
-from . import canonical, jobs, log, merkle, sequencer, signer, tree
+from . import canonical, entries, jobs, log, merkle, sequencer, signer, tree
 from .actors import SYSTEM, Actor
 from .facts import AuditlogFact
 from .models import Checkpoint, Disclosure, Job, Leaf, Payload
@@ -60,17 +60,18 @@ def export(
 ) -> Export:
     """Sign, and write a bundle of the log as it was signed into an empty directory.
 
-    With `wanted` (conditions on leaves), only those entries, each with its proof; the bundle says that it is a
-    subset. Raises NotEmpty, signer.SigningRefused.
+    With `wanted` (as `entries.chosen` understands it), only those entries, each with its proof; the bundle says that
+    it is a subset. Raises ValueError for a fact that is none, NotEmpty, signer.SigningRefused.
     """
+    wanted = {name: value for name, value in (wanted or {}).items() if value not in (None, "")}
+    chosen = entries.chosen(wanted)
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise NotEmpty(f"{directory} is not empty.")
     checkpoint = _signed(now)
-    leaves = Leaf.objects.filter(index__lt=checkpoint.size, **(wanted or {}))
     writer = _Writer(directory, checkpoint, subset=bool(wanted), disclose=disclose)
-    count = writer.write(leaves, progress)
-    writer.finish(wanted or {}, count, now)
+    count = writer.write(chosen.filter(index__lt=checkpoint.size), progress)
+    writer.finish(wanted, count, now)
     with log.recording():
         log.append(
             AuditlogFact.EXPORTED,
@@ -83,13 +84,13 @@ def export(
 
 
 def request(*, wanted: Mapping[str, Any], disclose: bool, by: Actor, now: datetime) -> Job:
-    """Have a job make a bundle of what `conditions` understands (`wanted` in plain JSON)."""
-    conditions(wanted)
+    """Have a job make a bundle of `wanted` (see `export`). Raises ValueError for a fact that is none."""
+    entries.chosen(wanted)
     with log.recording():
         return jobs.enqueue(
             kind=KIND,
             subject_id=by.id,
-            arguments={"wanted": dict(wanted), "disclose": disclose, "user_id": by.user_id},
+            arguments={"wanted": canonical.plain(dict(wanted)), "disclose": disclose, "user_id": by.user_id},
             by=by,
             now=now,
         )
@@ -105,7 +106,7 @@ def _make(job: Job, lease: jobs.Lease) -> dict[str, Any]:
             directory=Path(folder) / "bundle",
             by=_actor(job.arguments["user_id"]),
             now=lease.now(),
-            wanted=conditions(job.arguments["wanted"]),
+            wanted=job.arguments["wanted"],
             disclose=job.arguments["disclose"],
             progress=lambda count, total: lease.progress(count * 90 // max(total, 1), f"{count} of {total}"),
         )
@@ -117,26 +118,6 @@ def _make(job: Job, lease: jobs.Lease) -> dict[str, Any]:
 def path_of(job: Job) -> Path:
     """Where the bundle a job makes is kept."""
     return Path(settings.VAR_DIR) / "exports" / f"{job.pk}.zip"
-
-
-def conditions(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What people ask for as conditions on leaves: fact, mission_id, contract_id, since and until (leaf indices).
-
-    Raises ValueError for a fact that is neither one nor a prefix ending in `*`.
-    """
-    columns = {
-        "mission_id": "entry__mission_id",
-        "contract_id": "entry__contract_id",
-        "since": "index__gt",
-        "until": "index__lt",
-    }
-    found = {column: wanted[name] for name, column in columns.items() if wanted.get(name) is not None}
-    if fact := wanted.get("fact"):
-        stem, star, rest = str(fact).partition("*")
-        if rest or not stem or "," in stem:
-            raise ValueError(f"{fact!r} is not a fact or a prefix of facts ending in *")
-        found["entry__fact__startswith" if star else "entry__fact"] = stem
-    return found
 
 
 def _actor(user_id: int | None) -> Actor:
@@ -233,7 +214,7 @@ class _Writer:
             "root": bytes(self.checkpoint.root).hex(),
             "entries": count,
             "subset": self.subset,
-            "wanted": {name: str(value) for name, value in wanted.items()},
+            "wanted": canonical.plain(dict(wanted)),
             "exported_at": canonical.stamp(now),
             "files": {str(path.relative_to(self.directory)): _digest(path) for path in self._files()},
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from auditlog import findings, jobs, log, merkle, notes, sequencer, signer
+from auditlog import exports, findings, jobs, log, merkle, notes, sequencer, signer
 from auditlog.actors import SYSTEM, Actor
 from auditlog.facts import AuditlogFact, SystemFact
 from auditlog.models import Disclosure, Entry, Finding, Job, JobState
@@ -112,6 +113,8 @@ def test_entries_come_in_log_order_and_by_pages(entries: None, eve: Client) -> N
         ({"mission_id": str(MISSION)}, [3, 4]),
         ({"contract_id": str(MISSION)}, []),
         ({"since": "3"}, [4, 5]),
+        ({"since": "1", "until": "4"}, [2, 3]),
+        ({"fact": "system.*,auditlog.erased", "since": "3"}, [4, 5]),
         ({"since": "-1", "limit": "1"}, [0]),
         ({"outcome": "failure"}, [5]),
         ({"created_after": "2026-11-23T12:03:00Z", "created_before": "2026-11-23T12:09:00Z"}, [3, 4]),
@@ -258,11 +261,35 @@ def test_a_bundle_is_asked_for_made_and_fetched(
     assert (exported.actor_kind, exported.actor_id) == ("person", Entry.objects.get(fact="job.enqueued").actor_id)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "indices"),
+    [
+        ({"actor": "user:1", "fact": "system.*"}, [1, 3]),
+        ({"subject": "subsystem:s2"}, [2]),
+        ({"outcome": "failure"}, [5]),
+        ({"created_after": "2026-11-23T12:03:00Z", "created_before": "2026-11-23T13:04:00+01:00"}, [3]),
+        ({"since": "0", "until": "2"}, [1]),
+    ],
+)
+def test_a_bundle_holds_what_the_same_search_finds(
+    entries: None, eve: Client, wanted: dict[str, str], indices: list[int]
+) -> None:
+    asked = eve.post(f"{BASE}/exports", wanted, content_type="application/json").json()["data"]
+    jobs.run_until_idle()
+    made = Job.objects.get(pk=asked["id"])
+    with zipfile.ZipFile(exports.path_of(made)) as archive:
+        proofs = archive.read("proofs.jsonl").splitlines()
+        manifest = json.loads(archive.read("manifest.json"))
+    assert [json.loads(line)["index"] for line in proofs] == indices
+    assert set(manifest["wanted"]) == set(wanted)
+    assert [each["leaf_index"] for each in data(eve, "entries", **wanted)] == indices
+
+
 def test_bundles_are_for_those_who_may_export(as_: Callable[[User], Client], users: People) -> None:
     bea = as_(users.bea)
     assert bea.post(f"{BASE}/exports", {}, content_type="application/json").status_code == 403
     eve = as_(users.eve)
-    for wrong in ({"fact": "a*b"}, {"fact": "a,b"}, {"since": -2}, {"unknown": 1}, {"mission_id": "x"}):
+    for wrong in ({"fact": "a*b"}, {"fact": "a,*b"}, {"since": -2}, {"unknown": 1}, {"mission_id": "x"}):
         response = eve.post(f"{BASE}/exports", wrong, content_type="application/json")
         assert response.status_code == 400
         assert response.json()["errors"][0]["pointer"] == f"/{next(iter(wrong))}"

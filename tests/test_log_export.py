@@ -61,7 +61,7 @@ def bundle(written: None, tmp_path: Path) -> Path:
 @pytest.fixture
 def subset(written: None, tmp_path: Path) -> Path:
     """What belongs to a mission."""
-    done = exports.export(directory=tmp_path / "subset", by=SYSTEM, now=NOW, wanted={"entry__mission_id": MISSION})
+    done = exports.export(directory=tmp_path / "subset", by=SYSTEM, now=NOW, wanted={"mission_id": MISSION})
     return done.directory
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
 from rest_framework import serializers as s
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,8 +17,8 @@ TAG = "auditlog"
 READ = "auditlog.read"
 
 
-class EntryQuery(PageQuery):
-    """Filters of the list."""
+class EntryFilter(Strict):
+    """Which entries. The list, the export and the console's search understand the same words."""
 
     fact = s.CharField(required=False, max_length=300, help_text="Patterns such as approval.*, separated by commas.")
     actor = s.CharField(required=False, max_length=200, help_text="The id of an actor.")
@@ -29,9 +28,9 @@ class EntryQuery(PageQuery):
     contract_id = s.UUIDField(required=False)
     correlation_id = s.CharField(required=False, max_length=200)
     since = s.IntegerField(required=False, min_value=-1, help_text="Only entries after this leaf index.")
+    until = s.IntegerField(required=False, min_value=0, help_text="Only entries before this leaf index.")
     created_after = s.DateTimeField(required=False, help_text="Recorded at this time or later.")
     created_before = s.DateTimeField(required=False, help_text="Recorded before this time.")
-    order = s.ChoiceField(["asc", "desc"], default="asc", help_text="By leaf index.")
 
     def validate_fact(self, value: str) -> str:
         """It must be a pattern the log knows how to look for."""
@@ -40,6 +39,12 @@ class EntryQuery(PageQuery):
         except ValueError as problem:
             raise s.ValidationError(str(problem), code="not_a_fact_pattern") from None
         return value
+
+
+class EntryQuery(EntryFilter, PageQuery):
+    """Filters of the list, and its order."""
+
+    order = s.ChoiceField(["asc", "desc"], default="asc", help_text="By leaf index.")
 
 
 class SummaryQuery(Query):
@@ -75,7 +80,7 @@ class Entries(Endpoint):
     def get(self, request: Request) -> Response:
         """Oldest first, which is how a program keeps up (`since`); newest first with `order=desc`."""
         order = "-index" if self.query["order"] == "desc" else "index"
-        return self.page_of(chosen(self.query), shown, order=(order,))
+        return self.page_of(entries.chosen(self.query), shown, order=(order,))
 
 
 class OneEntry(Endpoint):
@@ -161,23 +166,3 @@ def shown(leaves: list[Leaf]) -> list[dict[str, Any]]:
     """A page, with personal values put back where they have not been erased: one query."""
     documents = entries.disclosed([leaf.entry for leaf in leaves])
     return [shapes.entry(leaf, documents) for leaf in leaves]
-
-
-def chosen(query: dict[str, Any]) -> QuerySet[Leaf]:
-    """The leaves a query asks for, each with its entry."""
-    columns = {
-        "actor": "entry__actor_id",
-        "outcome": "entry__outcome",
-        "mission_id": "entry__mission_id",
-        "contract_id": "entry__contract_id",
-        "correlation_id": "entry__correlation_id",
-        "since": "index__gt",
-        "created_after": "entry__recorded_at__gte",
-        "created_before": "entry__recorded_at__lt",
-    }
-    wanted = {column: query[name] for name, column in columns.items() if name in query}
-    if "subject" in query:
-        kind, colon, subject = query["subject"].partition(":")
-        wanted |= {"entry__subject_kind": kind, "entry__subject_id": subject} if colon else {"entry__subject_id": kind}
-    leaves = Leaf.objects.select_related("entry").filter(**wanted)
-    return leaves.filter(entries.matching(query["fact"], "entry__")) if "fact" in query else leaves

@@ -11,7 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog import exports
-from auditlog.api.endpoint import Endpoint, Missing, Strict, operation
+from auditlog.api.endpoint import Endpoint, Missing, operation
+from auditlog.api.entries import EntryFilter
 from auditlog.api.proofs import AsText
 from auditlog.models import Job, JobState
 
@@ -19,23 +20,10 @@ TAG = "auditlog"
 EXPORT = "auditlog.export"
 
 
-class ExportRequest(Strict):
+class ExportRequest(EntryFilter):
     """Which entries; all of them when nothing is said. Part of the log makes a bundle that says that it is a part."""
 
-    fact = s.CharField(required=False, max_length=100, help_text="A fact, or a prefix of facts ending in *.")
-    mission_id = s.UUIDField(required=False)
-    contract_id = s.UUIDField(required=False)
-    since = s.IntegerField(required=False, min_value=-1, help_text="Only entries after this leaf index.")
-    until = s.IntegerField(required=False, min_value=0, help_text="Only entries before this leaf index.")
     disclose = s.BooleanField(default=True, help_text="With personal values and large payloads.")
-
-    def validate_fact(self, value: str) -> str:
-        """One fact or one prefix."""
-        try:
-            exports.conditions({"fact": value})
-        except ValueError as problem:
-            raise s.ValidationError(str(problem), code="not_a_fact_pattern") from None
-        return value
 
 
 class LogExport(s.Serializer[Any]):
@@ -64,9 +52,8 @@ class Exports(Endpoint):
     )
     def post(self, request: Request) -> Response:
         """A job makes it; follow it here and fetch the bundle when it is completed."""
-        wanted = {name: str(value) if isinstance(value, UUID) else value for name, value in self.body.items()}
-        disclose = bool(wanted.pop("disclose"))
-        job = exports.request(wanted=wanted, disclose=disclose, by=self.actor, now=self.now)
+        wanted = {name: value for name, value in self.body.items() if name != "disclose"}
+        job = exports.request(wanted=wanted, disclose=self.body["disclose"], by=self.actor, now=self.now)
         return self.answer(shown(job), status=202)
 
 

@@ -47,6 +47,8 @@ class Command(BaseCommand):
                 wanted=_wanted(options),
                 disclose=not without_disclosures,
             )
+        except ValueError as problem:
+            raise CommandError(str(problem), returncode=2) from None
         except Refused as refused:
             raise CommandError(refused.detail, returncode=1) from refused
         kind = f"a subset of {done.entries}" if done.subset else f"all {done.entries}"
@@ -64,8 +66,4 @@ def _exported(**arguments: Any) -> exports.Export:
 
 def _wanted(options: dict[str, Any]) -> dict[str, Any]:
     asked = {"mission_id": options["mission"], "contract_id": options["contract"]}
-    asked |= {name: options[name] for name in ("fact", "since", "until")}
-    try:
-        return exports.conditions(asked)
-    except ValueError as problem:
-        raise CommandError(str(problem), returncode=2) from None
+    return asked | {name: options[name] for name in ("fact", "since", "until")}
