@@ -135,6 +135,7 @@ SUBSYSTEM_SILENT_HOURS = env.integer("SUBSYSTEM_SILENT_HOURS", 6, at_least=1, at
 
 CONFIG_ROOTS = env.paths("CONFIG_ROOTS", [VAR_DIR / "sandbox"])
 COMMANDS_FILE = env.path("COMMANDS_FILE", None)
+TARGETS_FILE = env.path("TARGETS_FILE", None)
 # The sandbox service of `manage.py demo`: the one thing a new installation may call, and not in production.
 SANDBOX_PORT = env.integer("SANDBOX_PORT", PORT + 1 if PORT < 65535 else 65534, at_least=1, at_most=65535)
 HTTP_ALLOWED_URLS = env.urls("HTTP_ALLOWED_URLS", [] if PRODUCTION else [f"http://127.0.0.1:{SANDBOX_PORT}/"])

@@ -29,6 +29,12 @@ def commands_file() -> Path | None:
     return own if own.is_file() else None
 
 
+def targets_file() -> Path | None:
+    """The TOML file of services, caches and databases executors may act on; None: none of them."""
+    path = getattr(settings, "TARGETS_FILE", None)
+    return Path(path) if path else None
+
+
 def http_allowed_urls() -> list[str]:
     """URL prefixes that contracts may name."""
     return list(getattr(settings, "HTTP_ALLOWED_URLS", None) or [])

@@ -30,7 +30,7 @@ def prepare() -> Path:
         SECRET_KEY="only-for-tests-" + "0123456789abcdef" * 3,
         CELERY_BROKER_URL="memory://",
     )
-    for name in ("REDIS_URL", "HOST", "PORT", "CONFIG_ROOTS", "COMMANDS_FILE", "HTTP_ALLOWED_URLS"):
+    for name in ("REDIS_URL", "HOST", "PORT", "CONFIG_ROOTS", "COMMANDS_FILE", "TARGETS_FILE", "HTTP_ALLOWED_URLS"):
         os.environ.pop(name, None)
     if os.environ.get("GRACE_TEST_DATABASE") == "postgres":
         from tests.harness import postgres
