@@ -23,8 +23,8 @@ from auditlog.read_only import ReadOnlyAdmin
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import agents, approvals, holds, proposals, resolving
-from .models import Agent, AgentKey, ApprovalRequest, Assessment, Decision, Delivery, Hold, Policy, Webhook
+from . import agents, approvals, comments, holds, proposals, resolving
+from .models import Agent, AgentKey, ApprovalRequest, Assessment, Comment, Decision, Delivery, Hold, Policy, Webhook
 
 PENDING = ApprovalRequest.State.PENDING
 OPEN = approvals.OPEN
@@ -46,6 +46,17 @@ def _decides(verdict: str) -> Any:
         )
 
     return call
+
+
+def _comments(pressed: Pressed) -> object:
+    return comments.add(
+        request_id=pressed.row.pk,
+        text=pressed.form.get("text", ""),
+        links=pressed.form.get("links", "").split(),
+        by=pressed.by,
+        user=pressed.user,
+        now=timezone.now(),
+    )
 
 
 def _withdraws(pressed: Pressed) -> object:
@@ -118,6 +129,17 @@ class ApprovalRequestAdmin(VerbAdmin):
             fields=(REASON_IF_ANY,),
             words="As long as execution has not begun, the request is pending again.",
         ),
+        AskedVerb(
+            "comment",
+            "Comment",
+            "approvals.comment",
+            _comments,
+            fields=(
+                Field("text", "What you have to say"),
+                Field("links", "Evidence", required=False, hint="https addresses, with blanks between them."),
+            ),
+            words="Everybody who reads the request sees it. It is no part of the digest and decides nothing.",
+        ),
     )
 
     def name_of(self, row: ApprovalRequest) -> str:
@@ -135,6 +157,7 @@ class ApprovalRequestAdmin(VerbAdmin):
             Evidence("Preconditions", "json", revision.preconditions),
             Evidence("Requirements", "json", row.requirements),
             Evidence("Risk", "json", row.risk),
+            *[Evidence(f"{each.person_label} says", "text", _said(each)) for each in row.comments.all()],
         ]
 
     @admin.display(description="What it would do")
@@ -159,6 +182,20 @@ class DecisionAdmin(ReadOnlyAdmin):
     list_filter = ("verdict",)
     search_fields = ("person_label", "=request__id", "digest")
     list_select_related = ("request",)
+
+
+def _said(comment: Comment) -> str:
+    return " ".join([comment.text, *comment.links])
+
+
+@admin.register(Comment)
+class CommentAdmin(ReadOnlyAdmin):
+    """What people had to say."""
+
+    reads = "approvals.read"
+    list_display = ("request", "person_label", "text", "created_at")
+    search_fields = ("person_label", "=request__id", "text")
+    list_select_related = ("request__contract",)
 
 
 @admin.register(Assessment)

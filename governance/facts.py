@@ -56,6 +56,17 @@ class ApprovalRefused(TypedDict):
     code: str
 
 
+class ApprovalCommented(TypedDict):
+    """What somebody had to say about a request, and where they point to; no part of its digest."""
+
+    action_type: str
+    target: str
+    tier: str
+    digest: str
+    text: str
+    links: list[str]
+
+
 class ApprovalClosed(TypedDict):
     """A request came to an end, or back; `latency_seconds` since it was opened."""
 
@@ -183,6 +194,7 @@ class ApprovalFact(Facts):
 
     REQUESTED = fact("approval.requested", ApprovalAsked)
     DECIDED = fact("approval.decided", ApprovalDecided)
+    COMMENTED = fact("approval.commented", ApprovalCommented)
     REFUSED = fact("approval.refused", ApprovalRefused)
     GRANTED = fact("approval.granted", ApprovalClosed)
     REJECTED = fact("approval.rejected", ApprovalClosed)

@@ -71,6 +71,7 @@ API = {
     f"GET {G}approvals": f"agent {READERS}",
     f"GET {G}approvals/<uuid:id>": f"agent {READERS}",
     f"POST {G}approvals/<uuid:id>/decision": REVIEWERS,
+    f"POST {G}approvals/<uuid:id>/comments": f"agent {OPERATORS}",
     f"POST {G}approvals/<uuid:id>/withdraw": REVIEWERS,
     f"POST {G}approvals/decisions": REVIEWERS,
     f"GET {G}agents": READERS,

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.endpoint import Endpoint, PageQuery, operation
-from governance import approvals
+from governance import approvals, comments
 from governance.api import shapes
 from governance.models import ApprovalRequest
 
@@ -125,6 +125,35 @@ class Withdraw(Endpoint):
         return self.answer(detail(_whole().get(pk=id)))
 
 
+class AddComment(Endpoint):
+    """`/approvals/{id}/comments`"""
+
+    write_scope = "proposals"
+
+    @operation(
+        "comment_on_approval",
+        "Say something about a request",
+        tag=TAG,
+        asks="approvals.comment",
+        body=shapes.CommentRequest,
+        answer=shapes.CommentShape,
+        status=201,
+        example={"text": "The dashboard agrees.", "links": ["https://grafana.example.org/d/checkout"]},
+        description="Everybody who reads the request sees it. It is no part of the digest and decides nothing.",
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """Agents may say something about their own requests."""
+        made = comments.add(
+            request_id=id,
+            text=self.body["text"],
+            links=self.body["links"],
+            by=self.actor,
+            user=self.user,
+            now=self.now,
+        )
+        return self.answer(shapes.comment(made), status=201)
+
+
 class DecideMany(Endpoint):
     """`/approvals/decisions`"""
 
@@ -173,7 +202,7 @@ def detail(row: ApprovalRequest) -> dict[str, Any]:
 
 def _whole() -> QuerySet[ApprovalRequest]:
     rows = ApprovalRequest.objects.select_related("contract__on_behalf_of", "revision")
-    return rows.prefetch_related("decisions")
+    return rows.prefetch_related("decisions", "comments")
 
 
 def _label(person: Any) -> str | None:

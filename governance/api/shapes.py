@@ -9,7 +9,7 @@ from rest_framework import serializers as s
 
 from auditlog.api.endpoint import Strict, members
 from governance import principals
-from governance.models import Agent, ApprovalRequest, Decision, Delivery, Hold, Policy, Webhook
+from governance.models import Agent, ApprovalRequest, Comment, Decision, Delivery, Hold, Policy, Webhook
 from verification.api.shapes import (
     ContractShape,
     ExecutionShape,
@@ -215,6 +215,17 @@ class DecisionShape(Shape):
     entry_id = s.UUIDField(allow_null=True, help_text="The log entry that proves it.")
 
 
+class CommentShape(Shape):
+    """What somebody had to say, and where they point to."""
+
+    id = s.UUIDField()
+    person = s.CharField()
+    text = s.CharField()
+    links = s.ListField(child=s.CharField(), help_text="https addresses of evidence.")
+    created_at = s.DateTimeField()
+    entry_id = s.UUIDField(help_text="The log entry that proves it.")
+
+
 class ApprovalDetail(ApprovalShape):
     """Everything a decision needs. The parameters are complete, never shortened."""
 
@@ -233,6 +244,7 @@ class ApprovalDetail(ApprovalShape):
     document = JsonObject(help_text="What the digest covers: SHA-256 over its RFC 8785 form.")
     slots = SlotShape(many=True)
     decisions = DecisionShape(many=True)
+    comments = CommentShape(many=True)
 
 
 class Edits(Strict):
@@ -275,6 +287,15 @@ class BatchResult(Shape):
     state = s.CharField(allow_null=True)
     code = s.CharField(allow_null=True, help_text="Of the refusal.")
     detail = s.CharField(allow_null=True)
+
+
+class CommentRequest(Strict):
+    """Something to say about a request. It changes nothing of what is asked."""
+
+    text = s.CharField(max_length=4000)
+    links = s.ListField(
+        child=s.CharField(max_length=500), required=False, default=list, max_length=10, help_text="https only."
+    )
 
 
 class WithdrawRequest(Strict):
@@ -469,6 +490,7 @@ def approval_detail(row: ApprovalRequest, slots: list[dict[str, Any]]) -> dict[s
         "document": json.loads(row.document),
         "slots": slots,
         "decisions": [decision(each) for each in row.decisions.all()],
+        "comments": [comment(each) for each in row.comments.all()],
     }
 
 
@@ -484,6 +506,11 @@ def decision(row: Decision) -> dict[str, Any]:
     """The members of DecisionShape."""
     names = {"person": row.person_label, "on_behalf_of": row.on_behalf_of_label or None}
     return {**{name: getattr(row, name) for name in _DECISION}, **names}
+
+
+def comment(row: Comment) -> dict[str, Any]:
+    """The members of CommentShape."""
+    return {**{name: getattr(row, name) for name in _COMMENT}, "person": row.person_label}
 
 
 def policy(row: Policy) -> dict[str, Any]:
@@ -514,6 +541,7 @@ def delivery(row: Delivery) -> dict[str, Any]:
 
 _APPROVAL = members(ApprovalShape, "revision", "action_type", "target", "requested_by", "mission_id", "justification")
 _DECISION = members(DecisionShape, "person", "on_behalf_of")
+_COMMENT = members(CommentShape, "person")
 _POLICY = members(PolicyShape, "created_by")
 _HOLD = members(HoldShape, "engaged_by", "released_by")
 _AGENT = members(AgentShape, "owner")

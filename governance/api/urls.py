@@ -26,6 +26,7 @@ urlpatterns = [
     path("approvals/decisions", approvals.DecideMany.as_view(), name="api-approval-decisions"),
     path("approvals/<uuid:id>", approvals.OneApproval.as_view(), name="api-approval"),
     path("approvals/<uuid:id>/decision", approvals.Decide.as_view(), name="api-approval-decision"),
+    path("approvals/<uuid:id>/comments", approvals.AddComment.as_view(), name="api-approval-comments"),
     path("approvals/<uuid:id>/withdraw", approvals.Withdraw.as_view(), name="api-approval-withdraw"),
     path("policies", policies.Policies.as_view(), name="api-policies"),
     path("policies/active", policies.ActivePolicy.as_view(), name="api-policy-active"),

@@ -523,6 +523,37 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Comment",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=auditlog.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                ("person_label", models.CharField(max_length=150)),
+                ("text", models.TextField()),
+                ("links", models.JSONField(default=list)),
+                ("entry_id", models.UUIDField()),
+                ("created_at", models.DateTimeField()),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="comments",
+                        to="governance.approvalrequest",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["created_at", "id"],
+            },
+        ),
+        migrations.CreateModel(
             name="Decision",
             fields=[
                 (

@@ -1,7 +1,7 @@
 """Tables of governance: policies, approvals, delegations, agents, grants, holds, freezes, webhooks."""
 
 from .agents import Agent, AgentKey
-from .approvals import ApprovalRequest, Decision
+from .approvals import ApprovalRequest, Comment, Decision
 from .breakglass import BreakGlass
 from .delegations import Delegation
 from .freezes import Freeze, FreezeException
@@ -16,6 +16,7 @@ __all__ = [
     "ApprovalRequest",
     "Assessment",
     "BreakGlass",
+    "Comment",
     "Decision",
     "Delegation",
     "Delivery",

@@ -136,3 +136,22 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.person_label}: {self.verdict}"
+
+
+class Comment(models.Model):
+    """What somebody had to say about a request; `links` are https addresses of evidence. No part of any digest."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, related_name="comments")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    person_label = models.CharField(max_length=150)
+    text = models.TextField()
+    links = models.JSONField(default=list)
+    entry_id = models.UUIDField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["created_at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.person_label} on {self.request_id}"
