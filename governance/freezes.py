@@ -10,12 +10,13 @@ from django.contrib.auth.models import User
 from auditlog import log
 from auditlog.actors import Actor
 from auditlog.refusals import FieldError, Refused
+from verification.models import Contract
 
 from . import access, digest, freezing, proposals
-from .models import Freeze
+from .models import Freeze, FreezeException
 from .policy import Tier
 from .proposals import Submitted
-from .shapes import Proposal
+from .shapes import Proposal, repointed
 
 MAX_NAME_CHARS = 100
 MAX_REASON_CHARS = 2_000
@@ -32,6 +33,13 @@ class NameTaken(Refused):
     """A freeze of this name is in force."""
 
     code = "freeze_name_taken"
+    kind = Refused.Kind.CONFLICT
+
+
+class FreezeEnded(Refused):
+    """The freeze has been ended for good: there is nothing to end or to except."""
+
+    code = "freeze_ended"
     kind = Refused.Kind.CONFLICT
 
 
@@ -90,14 +98,24 @@ def _sensible(name: str, rule: str, duration_seconds: int, minimum_tier: str, re
 
 
 def ask_to_end(*, freeze_id: UUID, reason: str, by: Actor, user: User | None, now: datetime) -> Submitted:
-    """Ask to end a calendar for good: a tier_3 contract `freeze.end`."""
+    """Ask to end a calendar for good: a tier_3 contract `freeze.end`. Raises NoSuchFreeze and FreezeEnded."""
     return _ask(freezing.END, freeze_id, {}, {"ended": True}, reason=reason, by=by, user=user, now=now)
 
 
 def ask_exception(
     *, freeze_id: UUID, contract_id: UUID, reason: str, by: Actor, user: User | None, now: datetime
 ) -> Submitted:
-    """Ask that one contract may start in spite of a freeze: a tier_3 contract `freeze.except`."""
+    """Ask that one contract may start in spite of a freeze: a tier_3 contract `freeze.except`.
+
+    Raises NoSuchFreeze, FreezeEnded, and InvalidFreeze when there is no such contract or it is excepted already.
+    """
+    errors = []
+    if not Contract.objects.filter(pk=contract_id).exists():
+        errors.append(FieldError("/contract_id", "invalid", "There is no such contract."))
+    elif FreezeException.objects.filter(freeze_id=freeze_id, contract_id=contract_id, withdrawn_at=None).exists():
+        errors.append(FieldError("/contract_id", "invalid", "The contract may start in spite of this freeze already."))
+    if errors:
+        raise InvalidFreeze(errors[0].detail, errors=errors)
     about = {"contract_id": str(contract_id)}
     return _ask(freezing.EXCEPT, freeze_id, about, {"excepted": True}, reason=reason, by=by, user=user, now=now)
 
@@ -115,6 +133,11 @@ def _ask(
 ) -> Submitted:
     if user is not None:
         access.require(user, "freezes.change")
+    if not reason.strip():
+        detail = "People decide on this; say why."
+        raise InvalidFreeze(detail, errors=[FieldError("/reason", "missing", detail)])
+    if freezing.named(freeze_id).ended_at is not None:
+        raise FreezeEnded("The freeze has been ended for good.")
     proposal = Proposal(
         action_type=action_type,
         target=f"freeze:{freeze_id}",
@@ -122,4 +145,5 @@ def _ask(
         expected_effect={"target_state": promised},
         justification=reason,
     )
-    return proposals.submit(proposal=proposal, by=by, user=user, idempotency_key=None, now=now)
+    with repointed():
+        return proposals.submit(proposal=proposal, by=by, user=user, idempotency_key=None, now=now)

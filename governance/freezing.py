@@ -145,6 +145,14 @@ def withdraw_exception(*, approved_by: UUID, by: Actor, reason: str, now: dateti
         say(row.freeze, "exception_withdrawn", by=by, reason=reason, now=now, excepted=row.contract_id)
 
 
+def named(freeze_id: UUID) -> Freeze:
+    """The freeze with this id. Raises NoSuchFreeze."""
+    freeze = Freeze.objects.filter(pk=freeze_id).first()
+    if freeze is None:
+        raise NoSuchFreeze(f"There is no freeze {freeze_id}.")
+    return freeze
+
+
 def _locked(freeze_id: UUID) -> Freeze:
     freeze = Freeze.objects.select_for_update().filter(pk=freeze_id).first()
     if freeze is None:

@@ -12,7 +12,7 @@ from auditlog.actors import Actor
 from . import access, granting, proposals
 from .models import Grant
 from .proposals import Submitted
-from .shapes import Proposal
+from .shapes import Proposal, repointed
 
 
 def ask(
@@ -31,7 +31,8 @@ def ask(
 ) -> Submitted:
     """Ask that an agent may do this so many times until then without asking: a tier_3 contract `grant.create`.
 
-    `target` is a glob, `when` a CEL condition over `parameters`. Raises what `proposals.submit` refuses.
+    `target` is a glob, `when` a CEL condition over `parameters`. Raises what `proposals.submit` refuses, naming the
+    arguments.
     """
     if user is not None:
         access.require(user, "grants.ask")
@@ -49,7 +50,8 @@ def ask(
         expected_effect={"target_state": {"granted": True}},
         justification=reason,
     )
-    return proposals.submit(proposal=proposal, by=by, user=user, idempotency_key=idempotency_key, now=now)
+    with repointed():
+        return proposals.submit(proposal=proposal, by=by, user=user, idempotency_key=idempotency_key, now=now)
 
 
 def revoke(*, grant_id: UUID, by: Actor, user: User | None, reason: str, now: datetime) -> Grant:

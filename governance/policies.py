@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -91,6 +92,16 @@ def current() -> Policy:
 def document_of(row: Policy) -> JsonDict:
     """A version as the document it was published from."""
     return {"unmatched": row.unmatched, "tiers": row.tiers, "rules": row.rules}
+
+
+def difference(before: JsonDict, after: JsonDict, *, names: tuple[str, str]) -> str:
+    """The difference of two policy documents as a unified diff of their lines; empty when there is none."""
+    lines = difflib.unified_diff(_lines(before), _lines(after), *names, n=6, lineterm="")
+    return "\n".join(lines)
+
+
+def _lines(document: JsonDict) -> list[str]:
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
 
 
 def digest_of(document: JsonDict) -> str:

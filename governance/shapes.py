@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -242,6 +243,30 @@ class Reader:
         size = len(digest.canonical(self.members))
         if size > MAX_BYTES:
             raise TooLarge(f"The body has {size} bytes; {MAX_BYTES} is the most.")
+
+
+@contextmanager
+def repointed(**named: str) -> Iterator[None]:
+    """Refusals of a proposal that was made from another body name the fields of that body.
+
+    What is below /parameters stands in it by itself; `named` says where the other members came from:
+    `justification="/reason"` unless told otherwise.
+    """
+    moved = {"justification": "/reason", **named}
+    try:
+        yield
+    except Refused as refusal:
+        refusal.errors = tuple(
+            FieldError(_moved(error.pointer, moved), error.code, error.detail) for error in refusal.errors
+        )
+        raise
+
+
+def _moved(pointer: str, moved: Mapping[str, str]) -> str:
+    for name, place in {**moved, "parameters": ""}.items():
+        if pointer.startswith(f"/{name}/") or pointer == f"/{name}":
+            return place + pointer.removeprefix(f"/{name}")
+    return pointer
 
 
 def too_late(not_before: datetime | None, *, now: datetime, at: str = "") -> list[FieldError]:

@@ -141,14 +141,14 @@ def test_a_dry_run_knows_of_the_grant_and_takes_no_use(granted):
 @pytest.mark.parametrize(
     ("more", "pointer"),
     [
-        ({"agent": "nobody"}, "/parameters/agent"),
-        ({"action_type": "no.such"}, "/parameters/action_type"),
-        ({"action_type": "grant.create"}, "/parameters/action_type"),
-        ({"action_type": "policy.change"}, "/parameters/action_type"),
-        ({"when": "now"}, "/parameters/when"),
-        ({"max_uses": 0}, "/parameters/max_uses"),
-        ({"expires_at": timezone.now() + timedelta(days=365)}, "/parameters/expires_at"),
-        ({"expires_at": timezone.now() - timedelta(days=365)}, "/parameters/expires_at"),
+        ({"agent": "nobody"}, "/agent"),
+        ({"action_type": "no.such"}, "/action_type"),
+        ({"action_type": "grant.create"}, "/action_type"),
+        ({"action_type": "policy.change"}, "/action_type"),
+        ({"when": "now"}, "/when"),
+        ({"max_uses": 0}, "/max_uses"),
+        ({"expires_at": timezone.now() + timedelta(days=365)}, "/expires_at"),
+        ({"expires_at": timezone.now() - timedelta(days=365)}, "/expires_at"),
     ],
 )
 def test_a_grant_without_bounds_is_refused(world, more, pointer):

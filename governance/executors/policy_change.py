@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import Any
 
@@ -11,6 +10,7 @@ from django.utils import timezone
 from auditlog.actors import SYSTEM
 from auditlog.refusals import FieldError, Refused
 from governance import policies, policy
+from governance.amendments import ACTION_TYPE, TARGET
 from verification.executors import observed
 from verification.executors.base import (
     Call,
@@ -26,8 +26,6 @@ from verification.executors.base import (
 )
 from verification.json_schemas import Schema
 
-ACTION_TYPE = "policy.change"
-TARGET = "policy:grace"
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": ACTION_TYPE,
@@ -112,14 +110,8 @@ class PolicyChange(Executor):
         """The difference to what is in force."""
         row = policies.current()
         wanted = policy.parse(call.parameters["policy"]).as_dict()
-        lines = difflib.unified_diff(
-            _lines(policies.document_of(row)),
-            _lines(wanted),
-            f"policy {row.version}",
-            "proposed",
-            lineterm="",
-        )
-        return Preview("diff", "\n".join(lines), f"replace policy {row.version}")
+        lines = policies.difference(policies.document_of(row), wanted, names=(str(row), "proposed"))
+        return Preview("diff", lines, f"replace {row}")
 
     def snapshot(self, call: Call, store: SnapshotWriter) -> None:
         """The policy in force."""
@@ -133,10 +125,6 @@ class PolicyChange(Executor):
     def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Publish the one before."""
         return _published(json.loads(snapshot.read(_ITEM)), f"contract {call.contract_id} was rolled back")
-
-
-def _lines(document: dict[str, Any]) -> list[str]:
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
 
 
 def _published(document: Any, note: str) -> ExecutionResult:
