@@ -96,6 +96,7 @@ class Runner:
     max_attempts: int
     visible: bool
     lease_seconds: float | None
+    take: Callable[[Job, Lease], object] | None
 
 
 _runners: dict[str, Runner] = {}
@@ -108,18 +109,20 @@ def runner(
     max_attempts: int | None = None,
     visible: bool = False,
     lease_seconds: float | None = None,
+    take: Callable[[Job, Lease], object] | None = None,
 ) -> Callable[[Callable[[Job, Lease], JsonDict | None]], Callable[[Job, Lease], JsonDict | None]]:
     """Register a function `(job, lease) -> result or None` as what runs jobs of `kind`.
 
     Its lease lasts `lease_seconds`, by default the setting JOB_LEASE_SECONDS; it is renewed while the job runs.
-    It may raise RunAgain or Cancelled; any other exception is a failed attempt.
+    It may raise RunAgain or Cancelled; any other exception is a failed attempt. `take` claims in the transaction of the
+    job's own claim what the job is about; what it answers is `lease.taken`, and what it raises is raised by the runner.
     """
 
     def register(run: Callable[[Job, Lease], JsonDict | None]) -> Callable[[Job, Lease], JsonDict | None]:
         if kind in _runners:
             raise RuntimeError(f"two runners for {kind}")
         attempts = max_attempts or 1 + settings.JOB_MAX_RETRIES
-        _runners[kind] = Runner(kind, run, queue, attempts, visible, lease_seconds)
+        _runners[kind] = Runner(kind, run, queue, attempts, visible, lease_seconds, take)
         return run
 
     return register
@@ -181,6 +184,9 @@ class Lease:
         self.job_id: UUID = job.pk
         self.token: int = job.token
         self.seconds: float = job.lease_seconds
+        self.taken: Any = None
+        self.finished = False
+        self.job = job
         self._now = now
         self._until: datetime = job.lease_until or self.now()
         self._lost = threading.Event()
@@ -195,7 +201,7 @@ class Lease:
 
     def fence(self) -> None:
         """Within the caller's transaction: lock the job's row and raise LeaseLost unless it carries our token."""
-        held = self._row().select_for_update().values_list("pk", flat=True).first()
+        held = self.row().select_for_update().values_list("pk", flat=True).first()
         if held is None:
             self._lost.set()
             raise LeaseLost(str(self.job_id))
@@ -203,14 +209,22 @@ class Lease:
     def renew(self) -> None:
         """Push the end of the lease out again. Raises LeaseLost."""
         until = self.now() + timedelta(seconds=self.seconds)
-        if not self._row().update(lease_until=until):
+        if not self.row().update(lease_until=until):
             self._lost.set()
             raise LeaseLost(str(self.job_id))
         self._until = until
 
+    def finish(self, result: JsonDict) -> None:
+        """Within the caller's transaction: the work is done, and so is the job. Raises LeaseLost.
+
+        Nothing of the lease's counts afterwards; the runner returns once the transaction is committed.
+        """
+        _finish(self, state=JobState.COMPLETED, fact=JobFact.COMPLETED, result=result, progress=100, error="")
+        self.finished = True
+
     def progress(self, percent: int, text: str = "") -> None:
         """Say how far the work is (0 to 100). Raises LeaseLost."""
-        if not self._row().update(progress=max(0, min(100, percent)), progress_text=text[:200]):
+        if not self.row().update(progress=max(0, min(100, percent)), progress_text=text[:200]):
             self._lost.set()
             raise LeaseLost(str(self.job_id))
 
@@ -218,33 +232,33 @@ class Lease:
         """Whether somebody asked for the job to stop."""
         return Job.objects.filter(pk=self.job_id, cancel_requested_at__isnull=False).exists()
 
-    def _row(self) -> QuerySet[Job]:
+    def row(self) -> QuerySet[Job]:
+        """The job's row, as long as it carries our token."""
         return Job.objects.filter(pk=self.job_id, token=self.token, state=JobState.RUNNING)
 
 
-def claim(job_id: UUID, *, now: datetime | None = None) -> tuple[Job, Lease] | None:
-    """Take a job that is due, or whose holder vanished. None when it is not to be had."""
+def claim(job_id: UUID, *, now: datetime | None = None, take: bool = True) -> tuple[Job, Lease] | None:
+    """Take a job that is due, or whose holder vanished, and what it is about. None when it is not to be had.
+
+    Raises whatever the kind's `take` does; nothing is claimed then. Without `take` the job alone is claimed.
+    """
     at = now or timezone.now()
     with log.recording():
         due = Q(state=JobState.QUEUED, due_at__lte=at)
         vanished = Q(state=JobState.RUNNING, lease_until__lt=at)
-        found = Job.objects.filter(due | vanished, pk=job_id).first()
-        if found is None or _given_up(found, at):
+        job = Job.objects.select_for_update().filter(due | vanished, pk=job_id).first()
+        if job is None or _given_up(job, at):
             return None
-        taken = Job.objects.filter(due | vanished, pk=job_id, token=found.token).update(
-            state=JobState.RUNNING,
-            token=F("token") + 1,
-            attempts=F("attempts") + 1,
-            losses=F("losses") + (1 if found.state == JobState.RUNNING else 0),
-            lease_until=at + timedelta(seconds=found.lease_seconds),
-            started_at=at,
-            worker=f"{socket.gethostname()}:{os.getpid()}"[:200],
-        )
-        if not taken:
-            return None
-        job = Job.objects.get(pk=job_id)
+        job.losses += job.state == JobState.RUNNING
+        job.state, job.token, job.attempts = JobState.RUNNING, job.token + 1, job.attempts + 1
+        job.started_at, job.lease_until = at, at + timedelta(seconds=job.lease_seconds)
+        job.worker = f"{socket.gethostname()}:{os.getpid()}"[:200]
+        job.save(update_fields=["state", "token", "attempts", "losses", "started_at", "lease_until", "worker"])
         _say(job, JobFact.STARTED, now=at)
-    return job, Lease(job, now)
+        lease, registered = Lease(job, now), _runners.get(job.kind)
+        if take and registered is not None and registered.take is not None:
+            lease.taken = registered.take(job, lease)
+    return job, lease
 
 
 def run(job_id: UUID | str, *, now: datetime | None = None) -> bool:
@@ -252,7 +266,12 @@ def run(job_id: UUID | str, *, now: datetime | None = None) -> bool:
 
     With `now` given, the clock is not asked.
     """
-    claimed = claim(UUID(str(job_id)), now=now)
+    job_id, not_taken = UUID(str(job_id)), None
+    try:
+        claimed = claim(job_id, now=now)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what this attempt comes to
+        not_taken = error
+        claimed = claim(job_id, now=now, take=False)
     if claimed is None:
         return False
     job, lease = claimed
@@ -266,26 +285,29 @@ def run(job_id: UUID | str, *, now: datetime | None = None) -> bool:
     timed = metrics.timed(metrics.job_duration.labels(job_type=job.kind))
     with ids_around, context.caused_by(job.caused_by), _Heartbeat(lease), timed:
         try:
-            _attempt(job, lease)
+            _attempt(job, lease, not_taken)
         except LeaseLost:
             logger.warning("lease_lost", token=lease.token)
     return True
 
 
-def _attempt(job: Job, lease: Lease) -> None:
+def _attempt(job: Job, lease: Lease, not_taken: Exception | None) -> None:
     try:
+        if not_taken is not None:
+            raise not_taken
         result = _runner(job.kind).run(job, lease)
     except LeaseLost:
         raise
     except RunAgain as again:
-        _finish(lease, state=JobState.QUEUED, due_in=again.after, attempts=F("attempts") - 1)
+        _finish(lease, state=JobState.QUEUED, due_in=again.after, attempts=job.attempts - 1)
     except Cancelled:
         _finish(lease, state=JobState.CANCELLED, fact=JobFact.CANCELLED)
     except Exception as error:
         logger.warning("job_attempt_failed", attempt=job.attempts, exc_info=True)
         _failed(job, lease, error)
     else:
-        _finish(lease, state=JobState.COMPLETED, fact=JobFact.COMPLETED, result=result, progress=100, error="")
+        if not lease.finished:
+            _finish(lease, state=JobState.COMPLETED, fact=JobFact.COMPLETED, result=result, progress=100, error="")
 
 
 def _failed(job: Job, lease: Lease, error: Exception) -> None:
@@ -320,16 +342,17 @@ def _finish(
     if state in FINAL:
         changes["finished_at"] = now
     with log.recording():
-        row = Job.objects.filter(pk=lease.job_id, token=lease.token, state=JobState.RUNNING)
-        if not row.update(state=state, lease_until=None, **changes):
+        if not lease.row().update(state=state, lease_until=None, **changes):
             raise LeaseLost(str(lease.job_id))
-        job = Job.objects.get(pk=lease.job_id)
+        job = lease.job
+        for name, value in {"state": state, "lease_until": None, **changes}.items():
+            setattr(job, name, value)
         if fact is not None:
             _say(job, fact, outcome=outcome, now=now)
         if job.sent_at and state == JobState.QUEUED and due_at is not None and due_at <= now:
             _send_on_commit(job)
-    if state in FINAL:
-        metrics.safely(metrics.jobs_completed.labels(job_type=job.kind, status=state.value).inc)
+        if state in FINAL:
+            metrics.on_commit(metrics.jobs_completed.labels(job_type=job.kind, status=state.value).inc)
 
 
 def _given_up(job: Job, now: datetime) -> bool:
