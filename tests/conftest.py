@@ -169,6 +169,7 @@ def worker_environment(database_url: str, valkey: str, session_var_dir: Path) ->
         "CELERY_BROKER_URL": valkey,
         "REDIS_URL": valkey.replace("redis+socket://", "unix://"),
         "VAR_DIR": str(session_var_dir),
+        "TARGETS_FILE": str(session_var_dir / "targets.toml"),
     }
     return {**os.environ, **ours}
 

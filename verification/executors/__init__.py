@@ -27,10 +27,11 @@ from verification.executors.base import (
 from verification.executors.command_run.executor import CommandRun
 from verification.executors.config_update.executor import ConfigUpdate
 from verification.executors.http_request.executor import HttpRequest
+from verification.executors.service_restart.executor import ServiceRestart
 
 ENTRY_POINT_GROUP = "grace.executors"
 
-_OWN: tuple[type[Executor], ...] = (CommandRun, ConfigUpdate, HttpRequest)
+_OWN: tuple[type[Executor], ...] = (CommandRun, ConfigUpdate, HttpRequest, ServiceRestart)
 
 _registry: dict[str, Executor] = {}
 _lock = RLock()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -114,10 +113,11 @@ class ForTarget(Executor, Generic[N]):
 
     table: Table[N]
     parameter: str
+    compiled: Schema
 
     def check(self, call: Call) -> list[FieldError]:
         """The schema, that the target is listed and usable, that the contract names it, and `check_more`."""
-        if errors := self._schema().errors(dict(call.parameters), "/parameters"):
+        if errors := self.compiled.errors(dict(call.parameters), "/parameters"):
             return errors
         at, name = f"/parameters/{self.parameter}", call.parameters[self.parameter]
         try:
@@ -154,10 +154,6 @@ class ForTarget(Executor, Generic[N]):
 
     def _edition_of(self, entry: N) -> str:
         return f"{self.version}+{entry.digest[:32]}"
-
-    @abstractmethod
-    def _schema(self) -> Schema:
-        """The compiled schema of the parameters."""
 
 
 def secret(value: str, file: str) -> str:

@@ -1,0 +1,1 @@
+"""`service.restart`: restarts a listed program under supervisord."""
