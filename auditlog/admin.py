@@ -126,5 +126,5 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     """Who listens to the log, how far they are and how they fare."""
 
     reads = "auditlog.read"
-    list_display = ("name", "cursor", "failures", "due_at", "delivered_at")
+    list_display = ("name", "cursor", "failures", "failing_since", "due_at", "delivered_at")
     ordering = ("name",)

@@ -1,6 +1,8 @@
 """Where the roots of the log are told to somebody outside the database.
 
-An anchor is a function taking a signed head; a new place is registered by name and switched on in `LOG_ANCHORS`.
+An anchor is a function taking a signed head; a new place is registered by name and switched on in `LOG_ANCHORS`. It
+is told before the checkpoint is kept, so it must be quick: what may have to be tried again (a webhook) listens to
+`auditlog.checkpoint_signed` on the mesh instead.
 """
 
 from __future__ import annotations
@@ -29,6 +31,16 @@ class Anchor:
     head: Head
     note: str
     signed_at: str
+
+    def as_json(self) -> dict[str, str | int]:
+        """As every place keeps it; `root` is hex."""
+        return {
+            "signed_at": self.signed_at,
+            "origin": self.head.origin,
+            "size": self.head.size,
+            "root": self.head.root.hex(),
+            "note": self.note,
+        }
 
 
 Publish = Callable[[Anchor], None]
@@ -64,16 +76,8 @@ def path() -> Path:
 def to_file(anchor: Anchor) -> None:
     """Append one JSON line, and wait until it is on the disk."""
     path().parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(
-        {
-            "signed_at": anchor.signed_at,
-            "size": anchor.head.size,
-            "root": anchor.head.root.hex(),
-            "note": anchor.note,
-        }
-    )
     with path().open("a") as file:
-        file.write(line + "\n")
+        file.write(json.dumps(anchor.as_json()) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -16,7 +16,7 @@ from .refusals import Refused
 from .subjects import Subject
 
 # Something is late, nothing is wrong: these do not stop signing.
-LATE = frozenset({"sequencer_stalled", "checkpoint_stale", "subsystem_silent"})
+LATE = frozenset({"sequencer_stalled", "checkpoint_stale", "subsystem_silent", "subscriber_failing"})
 # A lock stands open and nothing was taken: a signature is the better evidence then.
 OPEN = frozenset({"role_may_change_log"})
 
@@ -33,6 +33,13 @@ class AlreadyAcknowledged(Refused):
 
     code = "finding_already_acknowledged"
     kind = Refused.Kind.CONFLICT
+
+
+class ReasonMissing(Refused):
+    """Acknowledging says why signing may go on; nothing was said."""
+
+    code = "reason_missing"
+    kind = Refused.Kind.INVALID
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,9 @@ def record(found: Iterable[Found], *, now: datetime) -> list[Finding]:
 
 
 def acknowledge(*, finding_id: int, by: Actor, reason: str, now: datetime) -> Finding:
-    """Take note of a finding, so that signing may go on. Raises NoSuchFinding, AlreadyAcknowledged."""
+    """Take note of a finding, so that signing may go on. Raises ReasonMissing, NoSuchFinding, AlreadyAcknowledged."""
+    if not reason.strip():
+        raise ReasonMissing("Say why signing may go on; the reason goes into the log.")
     with log.recording():
         finding = Finding.objects.select_for_update().filter(pk=finding_id).first()
         if finding is None:

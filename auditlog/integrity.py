@@ -20,7 +20,21 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Exists, Min, OuterRef, QuerySet
 
-from . import anchors, canonical, findings, heartbeats, log, merkle, notes, roles, sequencer, signer, tree, triggers
+from . import (
+    anchors,
+    canonical,
+    findings,
+    heartbeats,
+    log,
+    merkle,
+    mesh,
+    notes,
+    roles,
+    sequencer,
+    signer,
+    tree,
+    triggers,
+)
 from .actors import SYSTEM
 from .facts import AuditlogFact
 from .findings import Found
@@ -74,7 +88,7 @@ def check_incrementally(now: datetime) -> IntegrityRun:
     report.slice_number = number % SLICES
     began = monotonic()
     report.found += _slice(report.slice_number, report.from_index)
-    report.found += _late(now) + _silent(now) + _role()
+    report.found += _late(now) + _silent(now) + _failing(now) + _role()
     report.duration_ms += int((monotonic() - began) * 1000)
     return _keep(report, now)
 
@@ -213,6 +227,14 @@ def _silent(now: datetime) -> list[Found]:
     return [
         Found("subsystem_silent", name, f"{name} has given no sign of life for hours, while the house was running.")
         for name in heartbeats.silent(now)
+    ]
+
+
+def _failing(now: datetime) -> list[Found]:
+    """Who has been hearing nothing for too long: a webhook that is told of heads, mail, a reaction of ours."""
+    return [
+        Found("subscriber_failing", name, f"The subscriber {name} has failed at every try since {at.isoformat()}.")
+        for name, at in mesh.failing(now - timedelta(minutes=settings.LOG_STALE_MINUTES)).items()
     ]
 
 

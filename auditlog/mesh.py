@@ -97,6 +97,12 @@ def behind(now: datetime | None = None) -> list[str]:
     return list(waiting.filter(Q(due_at=None) | Q(due_at__lte=at)).values_list("name", flat=True))
 
 
+def failing(since: datetime) -> dict[str, datetime]:
+    """Subscribers that have failed at every try from `since` or earlier on, and from when on."""
+    found = Subscription.objects.filter(name__in=_subscribers, failing_since__lte=since)
+    return dict(found.order_by("name").values_list("name", "failing_since"))
+
+
 def deliver(subscriber: str, *, now: datetime | None = None, limit: int = BATCH) -> int:
     """Deliver what is waiting for one subscriber; returns how many entries it took.
 
@@ -177,7 +183,13 @@ def _hear(subscriber: Subscriber, token: int, leaf: Leaf, now: datetime | None) 
 def _advance(subscriber: Subscriber, token: int, cursor: int, now: datetime | None) -> bool:
     at = now or timezone.now()
     moved = Subscription.objects.filter(name=subscriber.name, token=token, cursor__lte=cursor).update(
-        cursor=cursor, failures=0, last_error="", due_at=None, delivered_at=at, lease_until=at + LEASE
+        cursor=cursor,
+        failures=0,
+        failing_since=None,
+        last_error="",
+        due_at=None,
+        delivered_at=at,
+        lease_until=at + LEASE,
     )
     return bool(moved)
 
@@ -191,7 +203,10 @@ def _failed(subscriber: Subscriber, token: int, leaf: Leaf, error: Exception, no
     wait *= random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
     text = f"{type(error).__name__}: {error}"[:2000]
     Subscription.objects.filter(name=subscriber.name, token=token).update(
-        failures=failures, last_error=f"at leaf {leaf.index}: {text}", due_at=now + timedelta(seconds=wait)
+        failures=failures,
+        failing_since=row.failing_since or now,
+        last_error=f"at leaf {leaf.index}: {text}",
+        due_at=now + timedelta(seconds=wait),
     )
     logger.warning(
         "subscriber_failed", subscriber=subscriber.name, leaf_index=leaf.index, failures=failures, error=text

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Count, Min, Q
 from prometheus_client import Counter, Histogram
 
-from .models import Checkpoint, Finding, Job, JobState, Pending
+from .models import Checkpoint, Finding, Job, JobState, Pending, Subscription
 
 logger = structlog.get_logger(__name__)
 
@@ -54,6 +54,7 @@ class Readings:
     checkpoint_age: float
     findings: dict[str, int]
     jobs_pending: dict[str, int]
+    subscribers_failing: dict[str, int]
 
 
 def readings(now: datetime) -> Readings:
@@ -68,6 +69,7 @@ def readings(now: datetime) -> Readings:
         checkpoint_age=_age(last, now),
         findings={row["kind"]: row["count"] for row in open_findings},
         jobs_pending={row["queue"]: row["count"] for row in pending},
+        subscribers_failing=dict(Subscription.objects.values_list("name", "failures")),
     )
 
 

@@ -14,7 +14,7 @@ from auditlog.models import Entry
 from verification import contracts
 from verification.models import Contract, State
 
-from . import approvals, breaker, holding, holds, proposals, webhooks
+from . import anchoring, approvals, breaker, holding, holds, proposals, webhooks
 from .models import Agent, Hold
 
 logger = structlog.get_logger(__name__)
@@ -77,6 +77,12 @@ def go_on(entry: Entry) -> None:
     for contract in Contract.objects.filter(state=State.AUTHORIZED).iterator():
         if holding.covers(hold, contract):
             jobs.bring_forward(kind=contracts.EXECUTION_JOB, subject_id=str(contract.pk), now=timezone.now())
+
+
+@mesh.subscribe("auditlog.checkpoint_signed", name="governance-anchor")
+def anchor(entry: Entry) -> None:
+    """Tell a head of the log to somebody outside, who keeps it."""
+    anchoring.tell(entry)
 
 
 @mesh.subscribe("*", name="governance-webhooks")

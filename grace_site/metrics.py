@@ -90,6 +90,7 @@ GAUGES = {
     "grace_audit_sequencer_lag_seconds": "Age of the oldest entry without a place in the tree",
     "grace_audit_checkpoint_age_seconds": "Age of the last signed checkpoint",
     "grace_audit_integrity_findings": "Integrity findings nobody has acknowledged",
+    "grace_mesh_subscriber_failures": "Failures in a row of a subscriber of the log",
     "grace_playbook_success_lower_bound": "Wilson lower bound of a playbook's success",
 }
 
@@ -209,6 +210,8 @@ def _gauges() -> Iterator[Metric]:
     yield _gauge("grace_audit_checkpoint_age_seconds", [], {(): found.checkpoint_age})
     yield _gauge("grace_audit_integrity_findings", ["kind"], {(kind,): n for kind, n in found.findings.items()})
     since = timezone.now() - learning.RECENT
+    failing: dict[tuple[str, ...], float] = {(name,): many for name, many in found.subscribers_failing.items()}
+    yield _gauge("grace_mesh_subscriber_failures", ["subscriber"], failing)
     stats = learning.stats(group_by=["playbook"], since=since, where=~Q(playbook=""))
     bounds: dict[tuple[str, ...], float] = {(stat.group["playbook"],): stat.lower_bound for stat in stats}
     yield _gauge("grace_playbook_success_lower_bound", ["playbook"], bounds)

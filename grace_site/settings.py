@@ -129,6 +129,9 @@ AGGREGATION_INTERVAL_HOURS = env.integer("AGGREGATION_INTERVAL_HOURS", 1, at_lea
 INTEGRITY_INTERVAL_MINUTES = env.integer("INTEGRITY_INTERVAL_MINUTES", 15, at_least=1, at_most=1440)
 LOG_ORIGIN = env.text("LOG_ORIGIN")
 LOG_ANCHORS = env.words("LOG_ANCHORS", ["file", "syslog"])
+LOG_ANCHOR_URL = env.secret("LOG_ANCHOR_URL")
+if LOG_ANCHOR_URL and urlsplit(LOG_ANCHOR_URL).scheme not in ("http", "https"):
+    env.complain("LOG_ANCHOR_URL must be a URL beginning with http:// or https://.")
 LOG_STALE_MINUTES = env.integer("LOG_STALE_MINUTES", 60, at_least=1, at_most=10_080)
 LOG_CLOCK_TOLERANCE_MINUTES = env.integer("LOG_CLOCK_TOLERANCE_MINUTES", 65, at_least=1, at_most=10_080)
 SUBSYSTEM_SILENT_HOURS = env.integer("SUBSYSTEM_SILENT_HOURS", 6, at_least=1, at_most=720)

@@ -49,6 +49,7 @@ PROMISED = {
     "grace_audit_checkpoint_age_seconds": set(),
     "grace_audit_integrity_findings": {"kind"},
     "grace_holds_active": {"scope"},
+    "grace_mesh_subscriber_failures": {"subscriber"},
     "grace_playbook_success_lower_bound": {"playbook"},
 }
 

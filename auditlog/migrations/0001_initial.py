@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
                 ("token", models.BigIntegerField(default=0)),
                 ("lease_until", models.DateTimeField(null=True)),
                 ("failures", models.IntegerField(default=0)),
+                ("failing_since", models.DateTimeField(null=True)),
                 ("last_error", models.TextField(blank=True)),
                 (
                     "due_at",

@@ -12,6 +12,7 @@ class Subscription(models.Model):
     token = models.BigIntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
     failures = models.IntegerField(default=0)
+    failing_since = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True)
     due_at = models.DateTimeField(null=True, help_text="Not tried again before this time after a failure.")
     delivered_at = models.DateTimeField(null=True)
