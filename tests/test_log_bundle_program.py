@@ -1,0 +1,211 @@
+"""The program in a bundle, on bundles written without a log: any size, any order, and no more memory for more lines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+import pytest
+
+from auditlog import merkle, notes
+from auditlog.bundle import verify
+
+SIGNER = notes.Signer("grace.invalid/log/program", b"\1" * 32)
+SALT = bytes(16)
+
+Head = tuple[int, bytes]
+
+
+def entry(number: int, *, personal: bool = False) -> bytes:
+    """Bytes of an entry; in its text stands what could be taken for a commitment."""
+    label = {"pointer": "/actor/label", "sha256": sha256(SALT + b"Ada").hexdigest()}
+    decoy = f'","commitments":[{json.dumps(label)}],"x":"'
+    document = {"actor": {"label": decoy}, "commitments": [label] if personal else [], "data": {"number": number}}
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def written(directory: Path, lines: Iterable[bytes], seen: Callable[[int], bool], *, personal: bool = False) -> Path:
+    """A bundle of these entries, signed at every size which `seen` accepts."""
+    directory.mkdir()
+    edge = merkle.Frontier()
+    signed = [(0, edge.root())] if seen(0) else []
+    with (directory / "entries.jsonl").open("wb") as out, (directory / "disclosures.jsonl").open("w") as disclosed:
+        for number, raw in enumerate(lines):
+            out.write(raw + b"\n")
+            edge.append(merkle.leaf_hash(raw))
+            if seen(edge.size):
+                signed.append((edge.size, edge.root()))
+            if personal:
+                value = {"line": number, "pointer": "/actor/label", "value": "Ada", "salt": SALT.hex()}
+                disclosed.write(json.dumps(value) + "\n")
+    (directory / "vkey.txt").write_text(SIGNER.verifier.vkey)
+    sign(directory, signed)
+    return directory
+
+
+def sign(directory: Path, heads: list[Head], by: notes.Signer = SIGNER) -> None:
+    """Write the checkpoints, and a manifest over everything."""
+    texts = [by.sign(notes.Head(SIGNER.name, *head).text()) for head in heads]
+    checkpoints(directory, texts)
+
+
+def checkpoints(directory: Path, texts: list[str]) -> None:
+    (directory / "checkpoints.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    files = {}
+    for path in directory.rglob("*"):
+        if path.is_file() and path.name != "manifest.json":
+            with path.open("rb") as file:
+                files[str(path.relative_to(directory))] = file_digest(file, "sha256").hexdigest()
+    (directory / "manifest.json").write_text(json.dumps({"subset": False, "files": files}))
+
+
+def check(directory: Path, *known: Head, every: bool = False) -> str:
+    return verify.check(directory, SIGNER.verifier.vkey, list(known), every)
+
+
+def root_of(count: int) -> bytes:
+    return merkle.root_of([merkle.leaf_hash(entry(number)) for number in range(count)])
+
+
+def bundle(tmp_path: Path, count: int = 5, *, seen: Callable[[int], bool] = lambda size: size in (2, 5)) -> Path:
+    return written(tmp_path / "bundle", map(entry, range(count)), seen)
+
+
+# --- any size --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 7, 8, 9, 255, 256, 257])
+def test_a_log_of_any_size_holds(tmp_path: Path, size: int) -> None:
+    directory = written(tmp_path / "b", map(entry, range(size)), lambda _: True)
+    held = f"holds: all {size} entries of the log, and {size + 1} checkpoints; 0 personal values"
+    assert f"holds: {check(directory)}".startswith(held)
+    assert check(directory, (size, root_of(size)), (0, merkle.EMPTY_ROOT))
+
+
+def test_every_entry_is_proved_at_its_place_and_at_no_other() -> None:
+    leaves = [merkle.leaf_hash(bytes([number])) for number in range(40)]
+
+    def hash_at(node: merkle.Node) -> bytes:
+        level, index = node
+        return merkle.root_of(leaves[index << level : (index + 1) << level])
+
+    def proves(index: int, size: int, path: list[bytes], leaf: bytes, root: bytes) -> bool:
+        try:
+            verify.prove(leaf, index, size, path, root)
+        except verify.Wrong:
+            return False
+        return True
+
+    for size in range(1, len(leaves) + 1):
+        root = merkle.root_of(leaves[:size])
+        for index in range(size):
+            path = merkle.inclusion_proof(index, size, hash_at)
+            assert proves(index, size, path, leaves[index], root)
+            assert [at for at in range(size + 2) if proves(at, size, path, leaves[index], root)] == [index]
+            assert not proves(index, size, [*path, bytes(32)], leaves[index], root)
+            assert not path or not proves(index, size, path[:-1], leaves[index], root)
+
+
+# --- what was seen ---------------------------------------------------------------------------------------------
+
+
+def test_a_root_noted_elsewhere_is_compared_in_its_turn(tmp_path: Path) -> None:
+    directory = bundle(tmp_path)
+    assert ", and 2 checkpoints" in check(directory, (3, root_of(3)), (1, root_of(1)))
+    for size, root in [(3, root_of(4)), (6, root_of(6)), (5, root_of(4)), (0, root_of(1))]:
+        with pytest.raises(verify.Wrong, match="root that was seen"):
+            check(directory, (size, root))
+
+
+@pytest.mark.parametrize(
+    ("heads", "why"),
+    [
+        ([(2, root_of(3)), (5, root_of(5))], "do not have the root"),
+        ([(5, root_of(5)), (2, root_of(2))], "do not have the root"),
+        ([(2, root_of(2)), (4, root_of(4))], "more entries are here"),
+        ([(2, root_of(2)), (6, root_of(6))], "do not have the root"),
+        ([(2, root_of(2)), (5, root_of(5)), (5, root_of(4))], "do not have the root"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path, heads: list[Head], why: str) -> None:
+    directory = bundle(tmp_path)
+    sign(directory, heads)
+    with pytest.raises(verify.Wrong, match=why):
+        check(directory)
+
+
+def test_the_last_signature_is_always_checked_and_every_one_on_request(tmp_path: Path) -> None:
+    directory = bundle(tmp_path)
+    heads = [notes.Head(SIGNER.name, size, root_of(size)).text() for size in (2, 5)]
+    good = [SIGNER.sign(text) for text in heads]
+    # Signed over another text, with the right name and hash.
+    bad = [f"{text}\n{SIGNER.sign('x' + text).partition(chr(10) * 2)[2]}" for text in heads]
+    checkpoints(directory, [bad[0], good[1]])
+    assert check(directory)
+    with pytest.raises(verify.Wrong, match="no good signature"):
+        check(directory, every=True)
+    checkpoints(directory, [good[0], bad[1]])
+    with pytest.raises(verify.Wrong, match="no good signature"):
+        check(directory)
+    checkpoints(directory, good)
+    assert check(directory, every=True)
+    sign(directory, [(2, root_of(2)), (5, root_of(5))], by=notes.Signer(SIGNER.name, bytes(32)))
+    with pytest.raises(verify.Wrong, match="no good signature"):
+        check(directory)
+    checkpoints(directory, [])
+    with pytest.raises(ValueError, match="Expecting value"):
+        check(directory)
+
+
+# --- what goes with the entries --------------------------------------------------------------------------------
+
+
+def test_a_commitment_is_read_from_its_place_only(tmp_path: Path) -> None:
+    committed = written(tmp_path / "a", [entry(1, personal=True)], bool, personal=True)
+    assert "; 1 personal values" in check(committed)
+    # The same value, which only the text of the entry speaks of.
+    with pytest.raises(verify.Wrong, match="is not what was committed to"):
+        check(written(tmp_path / "b", [entry(1)], bool, personal=True))
+
+
+def test_a_payload_is_what_its_name_says(tmp_path: Path) -> None:
+    directory = bundle(tmp_path)
+    (directory / "payloads").mkdir()
+    payload = directory / "payloads" / f"{sha256(b'{}').hexdigest()}.json"
+    payload.write_text("{}")
+    assert check(directory)
+    payload.write_text("[]")
+    with pytest.raises(verify.Wrong, match="the entry that names it"):
+        check(directory)
+
+
+# --- how much memory it takes ----------------------------------------------------------------------------------
+
+# What a process is forked from counts as its own peak until it starts another program; so this starts one.
+WITH_PEAK = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+def peak(directory: Path) -> int:
+    """Kilobytes the program took at most."""
+    argv = [sys.executable, "-I", "-S", "-c", WITH_PEAK, verify.__file__, str(directory)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("holds: ")
+    return int(done.stdout.splitlines()[-1])
+
+
+def test_more_lines_take_no_more_memory(tmp_path: Path) -> None:
+    def personal(directory: str, count: int) -> Path:
+        lines = (entry(number, personal=True) for number in range(count))
+        return written(tmp_path / directory, lines, lambda size: size % 4 == 0, personal=True)
+
+    few, many = peak(personal("few", 1_000)), peak(personal("many", 40_000))
+    assert many - few < 1024, f"{few} KB for 1,000 lines, {many} KB for 40,000"
