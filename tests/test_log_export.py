@@ -189,7 +189,9 @@ def test_the_command_exports_a_subset_and_says_who_did(written: None, users: Peo
 def test_the_program_is_short_and_stands_alone() -> None:
     source = Path(verify.__file__).read_text()
     assert len(source.splitlines()) < 200
-    imports = {line.split()[1].partition(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
+    imports = {
+        line.split()[1].partition(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))
+    }
     assert imports <= set(sys.stdlib_module_names)
 
 
