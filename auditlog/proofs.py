@@ -73,6 +73,14 @@ def consistency(old: int, size: int | None = None) -> Consistency:
     )
 
 
+def covered_by(index: int) -> Checkpoint | None:
+    """The first checkpoint signed over leaf `index`; None while there is none.
+
+    The first, so that a receipt stays the same however often it is asked for.
+    """
+    return Checkpoint.objects.filter(size__gt=index).order_by("pk").first()
+
+
 def receipt(index: int) -> str:
     """A C2SP tlog-proof of one entry, which holds everything but the log's key: https://c2sp.org/tlog-proof
 
@@ -81,8 +89,7 @@ def receipt(index: int) -> str:
     leaf = Leaf.objects.select_related("entry").filter(index=index).first()
     if leaf is None:
         raise _out("/index", f"There is no entry {index}.")
-    # The earliest one that covers it: a receipt stays the same however often it is asked for.
-    covering = Checkpoint.objects.filter(size__gt=index).order_by("pk").first()
+    covering = covered_by(index)
     if covering is None:
         raise NotYetSigned("The entry has not been signed yet; it will be in some seconds.", retry_after=10)
     hashes = merkle.inclusion_proof(index, covering.size, tree.Nodes())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 
 from .models import Entry
 
@@ -28,21 +29,26 @@ class Summary:
 
 
 def recent(*, hours: int, now: datetime) -> Summary:
-    """Count the entries of the last hours. An entry whose outcome is not `success` is a failure."""
+    """Count the entries of the last hours, in one query. An entry whose outcome is not `success` is a failure."""
     since = now - timedelta(hours=hours)
-    entries = Entry.objects.filter(recorded_at__gte=since)
-    failed = entries.exclude(outcome="success")
+    grouped = Entry.objects.filter(recorded_at__gte=since).values_list("fact", "actor_id", "subsystem", "outcome")
+    facts, actors, subsystems, failed = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for fact, actor, subsystem, outcome, count in grouped.annotate(count=Count("pk")).order_by():
+        facts[fact] += count
+        actors[actor] += count
+        subsystems[subsystem] += count
+        if outcome != "success":
+            failed[subsystem] += count
     return Summary(
         since=since,
-        entries=entries.count(),
-        failures=failed.count(),
-        by_fact=_by(entries, "fact"),
-        by_actor=_by(entries, "actor_id"),
-        by_subsystem=_by(entries, "subsystem"),
-        failures_by_subsystem=_by(failed, "subsystem"),
+        entries=facts.total(),
+        failures=failed.total(),
+        by_fact=_most(facts),
+        by_actor=_most(actors),
+        by_subsystem=_most(subsystems),
+        failures_by_subsystem=_most(failed),
     )
 
 
-def _by(entries: QuerySet[Entry], column: str) -> Counts:
-    counted = entries.values_list(column).annotate(count=Count("pk")).order_by("-count", column)
-    return list(counted[:MANY])
+def _most(counted: Counter[str]) -> Counts:
+    return sorted(counted.items(), key=lambda each: (-each[1], each[0]))[:MANY]

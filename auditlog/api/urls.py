@@ -1,25 +1,9 @@
 """Addresses below `/api/auditlog/`."""
 
-from django.urls import path, register_converter
+from django.urls import path
 
+from auditlog import converters  # noqa: F401 - registers <index:…>
 from auditlog.api import entries, exports, proofs
-
-
-class IndexConverter:
-    """A leaf index that fits into a bigint."""
-
-    regex = "[0-9]{1,18}"
-
-    def to_python(self, value: str) -> int:
-        """The number."""
-        return int(value)
-
-    def to_url(self, value: int) -> str:
-        """The number as text."""
-        return str(value)
-
-
-register_converter(IndexConverter, "index")
 
 urlpatterns = [
     path("entries", entries.Entries.as_view()),

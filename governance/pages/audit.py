@@ -1,59 +1,78 @@
-"""The log: search, and whether it can be proved."""
+"""The log: search, whether it can be proved, what happened lately, and what checks found."""
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 
-from auditlog import entries, summaries
-from auditlog.models import Checkpoint, Finding, IntegrityRun, Leaf, Pending, Tree
+from auditlog import entries, exports, facts, findings, standing, summaries
+from auditlog.models import Finding, Job
+from auditlog.refusals import Refused
+from governance import principals
 
-from . import base, timelines
+from . import base, searching, timelines
 from .base import PageRequest
 
-HOURS = 24
+HOURS = (1, 24, 24 * 7, 24 * 30)
+MOST_HOURS = 24 * 366
+FINDINGS = 20
+BUNDLES = 5
 
 
 @base.page("auditlog.read")
 def audit(request: PageRequest) -> HttpResponse:
     """Entries, newest first, beside the state of the log."""
-    leaves = base.filtered(
-        request,
-        Leaf.objects.select_related("entry"),
-        actor="entry__actor_id",
-        subject="entry__subject_id",
-        contract="entry__contract_id",
-        mission="entry__mission_id",
-    )
-    pattern, leaves = _of_facts(request, leaves)
-    shown = base.cut(request, leaves, order=("-index",))
-    found = [leaf.entry for leaf in shown.rows]
-    for leaf in shown.rows:
-        leaf.entry.leaf_index = leaf.index
+    return show(request)
+
+
+def show(request: PageRequest, finding_id: int | None = None, *, refused: Refused | None = None) -> HttpResponse:
+    """The page; `refused` stands beside the form it belongs to (`finding_id`: that of a finding)."""
+    now = base.now()
+    search = searching.read(request.POST if request.method == "POST" else request.GET)
+    rows = entries.newest({} if search.problems else search.asked)
+    shown = base.cut(request, rows.none() if search.problems else rows, order=("-recorded_at", "-id"))
+    hours = _hours(request)
+    summary = summaries.recent(hours=hours, now=now)
+    names = principals.names_of([actor for actor, _ in summary.by_actor])
+    may_export = "auditlog.export" in request.permissions
     return render(
         request,
         "console/audit.html",
         {
+            "search": search,
             "shown": shown,
-            "moments": timelines.moments(found),
-            "bad_pattern": pattern,
-            "tree": Tree.objects.first(),
-            "pending": Pending.objects.count(),
-            "checkpoint": Checkpoint.objects.order_by("-pk").first(),
-            "last_run": IntegrityRun.objects.order_by("-started_at").first(),
-            "findings": Finding.objects.filter(acknowledged_at=None).order_by("-found_at")[:20],
-            "summary": summaries.recent(hours=HOURS, now=base.now()),
+            "moments": timelines.moments(shown.rows),
+            "facts": facts.registered(),
+            "outcomes": searching.OUTCOMES,
+            "standing": standing.standing(now),
+            "findings": Finding.objects.filter(acknowledged_at=None).order_by("-found_at")[:FINDINGS],
+            "acknowledged": Finding.objects.exclude(acknowledged_at=None).order_by("-acknowledged_at")[:FINDINGS],
+            "hours": hours,
+            "spans": HOURS,
+            "summary": summary,
+            "actors": [(actor, names.get(actor, actor), count) for actor, count in summary.by_actor],
+            "bundles": Job.objects.filter(kind=exports.KIND).order_by("-created_at")[:BUNDLES] if may_export else [],
+            "may_export": may_export,
+            "refused": refused,
+            "refused_for": finding_id,
         },
     )
 
 
-def _of_facts(request: PageRequest, leaves: QuerySet[Leaf]) -> tuple[str, QuerySet[Leaf]]:
-    """Leaves narrowed by `fact`, a name or a prefix ending in *; what was typed if it is neither."""
-    typed = request.GET.get("fact", "").strip()
-    if not typed:
-        return "", leaves
-    try:
-        return "", leaves.filter(entries.matching(typed, "entry__"))
-    except ValueError:
-        return typed, leaves.none()
+def _hours(request: PageRequest) -> int:
+    text = request.GET.get("hours", "")
+    return min(max(int(text), 1), MOST_HOURS) if text.isascii() and text.isdecimal() and len(text) < 10 else 24
+
+
+@base.act("auditlog.acknowledge", shown_by=show)
+def acknowledge(request: PageRequest, finding_id: int) -> HttpResponse:
+    """Take note of a finding, so that signing goes on."""
+    finding = findings.acknowledge(
+        finding_id=finding_id,
+        by=principals.actor_of(request.user),
+        reason=request.POST.get("reason", "").strip(),
+        now=base.now(),
+    )
+    messages.success(request, f"Acknowledged: {finding}. The reason stands in the log.")
+    return redirect("audit")

@@ -34,6 +34,7 @@ class Moment:
     contract_id: UUID | None
     mission_id: UUID | None
     subject: str
+    outcome: str
 
 
 def of(*, contract_id: UUID | None = None, mission_id: UUID | None = None) -> list[Moment]:
@@ -63,6 +64,7 @@ def _moment(entry: Entry, document: Mapping[str, Any]) -> Moment:
         contract_id=entry.contract_id,
         mission_id=entry.mission_id,
         subject=str(subject.get("label") or subject.get("id") or ""),
+        outcome=entry.outcome,
     )
 
 

@@ -18,6 +18,7 @@ TONES = {
         "active",
         "passed",
         "released",
+        "success",
     ),
     "bad": (
         "violated",
@@ -29,10 +30,11 @@ TONES = {
         "revoked",
         "engaged",
         "dead_lettered",
+        "failure",
     ),
     "warn": (
         *("awaiting_approval", "pending", "partial", "changes_requested", "stale", "rolled_back", "in_doubt"),
-        *("escalated", "open", "drifted", "inconclusive", "suspended", "paused", "withdrawn"),
+        *("escalated", "open", "drifted", "inconclusive", "suspended", "paused", "withdrawn", "refused"),
     ),
     "info": (
         *(
