@@ -8,7 +8,7 @@ WORKERS ?= 2
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy browser screenshots schema lock clean
+.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy machine browser screenshots schema lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,10 @@ deploy: $(VENV)/test.installed ## Django's and Grace's own checks of a deploymen
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') \
 	DATABASE_URL=postgres://grace@localhost/grace REDIS_URL=redis://localhost:6379/0 \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+machine: $(VENV)/test.installed ## Thousands of random stories against the model of approvals, on both databases
+	MACHINE_RUNS=2000 $(BIN)/python -m pytest tests/test_approvals_machine.py
+	MACHINE_RUNS=2000 GRACE_TEST_DATABASE=postgres $(BIN)/python -m pytest tests/test_approvals_machine.py
 
 # Debian's Chromium, and axe from npm; neither is needed for anything else.
 CHROMIUM ?= /usr/bin/chromium
