@@ -321,7 +321,7 @@ def test_q_a_late_worker_with_an_old_token_records_nothing(gate, ledger):
     contract = authorized()
     job = Job.objects.get(subject_id=str(contract.pk))
     _, late = jobs.claim(job.pk)
-    execution = running.executions.adopt(contract_id=contract.pk, lease=late, exclusive=True, now=timezone.now())
+    execution = running.executions.adopt(contract_id=contract.pk, lease=late, now=timezone.now())
     later = timezone.now() + timedelta(seconds=60)
     assert jobs.claim(job.pk, now=later) is not None
     with pytest.raises(jobs.LeaseLost):
@@ -540,7 +540,7 @@ def _another_job(contract):
 def _begun(contract):
     job = Job.objects.get(subject_id=str(contract.pk))
     _, lease = jobs.claim(job.pk)
-    execution = running.executions.adopt(contract_id=contract.pk, lease=lease, exclusive=True, now=timezone.now())
+    execution = running.executions.adopt(contract_id=contract.pk, lease=lease, now=timezone.now())
     attempt = running.Attempt.of(execution, lease)
     assert running.begin(attempt)
     return running.Attempt.of(Execution.objects.get(pk=execution.pk), lease)

@@ -1,7 +1,7 @@
 """Executions: the verbs that claim a target, begin an attempt, record what happened and settle it.
 
-Everything here is a transaction; everything that touches the world is in `verification.running`. Each verb first
-calls `lease.fence()`, so that a late worker with an old token can record nothing.
+Everything here is a transaction; everything that touches the world is in `verification.running`. Each verb locks the
+job under the token of its lease first, so that a late worker with an old token can record nothing.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
+from django.db.models import Exists, F, OuterRef, Subquery
 
 from auditlog import jobs, log
 from auditlog.actors import SYSTEM
 from auditlog.jobs import Lease, LeaseLost
+from auditlog.models import JobState
 from auditlog.refusals import Kind, Refused
 
-from . import contracts, gates, snapshotting
+from . import contracts, executors, gates, snapshotting
 from .criteria import Judgement, Measurement
-from .executors.base import ExecutionResult, Observation
+from .executors.base import Call, ExecutionResult, Observation, Reversibility
 from .facts import AgenticFact
 from .gates import Closed, Dispatch, Then
-from .models import Contract, Execution, Snapshot, State
+from .models import Contract, Execution, Revision, Snapshot, State
 from .verdicts import Next
 
 STARTABLE = frozenset({State.AUTHORIZED, State.FAILED, State.IN_DOUBT})
@@ -83,24 +85,38 @@ class Findings:
 # --- claim ---
 
 
-def adopt(*, contract_id: UUID, lease: Lease, exclusive: bool, now: datetime) -> Execution:
-    """The open attempt of this contract, or a new one, which holds its target when it is `exclusive`.
+def adopt(*, contract_id: UUID, lease: Lease, now: datetime) -> Execution:
+    """The open attempt of this contract, or a new one, which holds its target unless it only reads.
 
-    An attempt that had begun keeps the token it began with: a newer lease knows by it that the attempt is in doubt.
-    Raises NothingToDo, TargetBusy, and CarriedElsewhere when another live job has the attempt in hand.
+    Stands in the transaction that claims the job. An attempt that had begun keeps the token it began with: a newer
+    lease knows by it that the attempt is in doubt. Raises NothingToDo, TargetBusy, and CarriedElsewhere when another
+    live job has the attempt in hand.
     """
     with log.recording():
-        lease.fence()
-        contract = contracts.lock(contract_id)
-        execution = contract.executions.filter(state__in=OPEN).last()
-        if execution is None:
-            return _prepare(contract, lease=lease, exclusive=exclusive, now=now)
-        if execution.job_id != lease.job_id:
-            _take_over(execution, lease)
-        elif execution.state == Execution.State.PREPARING:
-            execution.token = lease.token
-            execution.save(update_fields=["token"])
-        return execution
+        attempts = Execution.objects.filter(contract_id=OuterRef("contract_id"))
+        revision = (
+            Revision.objects.select_related("contract")
+            .filter(contract_id=contract_id, number=F("contract__current_revision"))
+            .annotate(
+                latest=Subquery(attempts.order_by("-attempt").values("attempt")[:1]),
+                is_open=Exists(attempts.filter(state__in=OPEN)),
+            )
+            .get()
+        )
+        if revision.is_open:
+            return _resume(contract_id, lease)
+        return _prepare(revision, attempt=(revision.latest or 0) + 1, lease=lease, now=now)
+
+
+def _resume(contract_id: UUID, lease: Lease) -> Execution:
+    contract = contracts.lock(contract_id)
+    execution = contract.executions.select_related("revision").get(state__in=OPEN)
+    if execution.job_id != lease.job_id:
+        _take_over(execution, lease)
+    elif execution.state == Execution.State.PREPARING:
+        execution.token = lease.token
+        execution.save(update_fields=["token"])
+    return execution
 
 
 def _take_over(execution: Execution, lease: Lease) -> None:
@@ -112,26 +128,33 @@ def _take_over(execution: Execution, lease: Lease) -> None:
     execution.save(update_fields=["job_id", "token"])
 
 
-def _prepare(contract: Contract, *, lease: Lease, exclusive: bool, now: datetime) -> Execution:
+def _prepare(revision: Revision, *, attempt: int, lease: Lease, now: datetime) -> Execution:
+    contract = revision.contract
     if contract.state not in STARTABLE or contract.dead_lettered_at is not None:
         raise NothingToDo(f"The contract is {contract.state}.")
     try:
-        with transaction.atomic():
-            return Execution.objects.create(
-                contract=contract,
-                revision=contract.revision,
-                attempt=contract.executions.count() + 1,
-                target=contract.target,
-                holds_target=exclusive,
-                job_id=lease.job_id,
-                token=lease.token,
-                created_at=now,
-            )
+        return Execution.objects.create(
+            contract=contract,
+            revision=revision,
+            attempt=attempt,
+            target=contract.target,
+            holds_target=_exclusive(revision),
+            job_id=lease.job_id,
+            token=lease.token,
+            created_at=now,
+        )
     except IntegrityError:
         raise TargetBusy(f"Another attempt holds {contract.target}.") from None
 
 
-def put_off(*, execution_id: UUID, lease: Lease, now: datetime) -> Closed | None:
+def _exclusive(revision: Revision) -> bool:
+    """Whether the contract needs its target for itself. What only reads does not, however long it measures."""
+    contract = revision.contract
+    call = Call(contract.action_type, contract.target, revision.parameters)
+    return executors.get(contract.action_type).reversibility(call) != Reversibility.READ_ONLY
+
+
+def put_off(*, execution_id: UUID, lease: Lease, now: datetime) -> Closed:
     """Give up an attempt whose target cannot be observed: nothing was touched.
 
     Once its authorization has run out the contract expires, and that is answered; otherwise it waits.
@@ -157,7 +180,7 @@ def begin(
     baseline_metrics: dict[str, float],
     deadline_seconds: float,
     now: datetime,
-) -> Closed | None:
+) -> Execution | Closed:
     """Ask every gate; when all are open the contract begins, else the attempt is given up and the no is answered.
 
     `unmet` names a precondition that does not hold, or is empty.
@@ -177,7 +200,7 @@ def begin(
         gates.begun(dispatch)
         execution.baseline_metrics = baseline_metrics
         _start(contract, execution, dispatch, token=lease.token, deadline_seconds=deadline_seconds)
-        return None
+        return execution
 
 
 def _unmet(contract: Contract, unmet: str) -> Closed:
@@ -213,7 +236,8 @@ def _start(
     execution.state, execution.token = Execution.State.EXECUTING, token
     execution.baseline, execution.baseline_fingerprint = dispatch.observation.state, dispatch.fingerprint
     execution.started_at, execution.deadline_at = now, now + timedelta(seconds=deadline_seconds)
-    execution.save()
+    begun = ("baseline", "baseline_fingerprint", "baseline_metrics", "started_at", "deadline_at")
+    execution.save(update_fields=["state", "token", *begun])
     contracts.move(contract, State.EXECUTING, by=SYSTEM, now=now, attempt=execution.attempt)
     _record_action(contract, execution, AgenticFact.ACTION_EXECUTING, status="executing", now=now)
 
@@ -221,10 +245,11 @@ def _start(
 # --- what happened ---
 
 
-def keep_snapshot(*, execution_id: UUID, lease: Lease, snapshot: Snapshot) -> None:
-    """Tie the way back to the attempt, before anything is done."""
+def keep_snapshot(*, execution_id: UUID, lease: Lease, snapshot: Snapshot, now: datetime) -> None:
+    """Keep the way back and tie it to the attempt, before anything is done."""
     with log.recording():
         lease.fence()
+        snapshotting.keep(snapshot, kind=Snapshot.Kind.PRE_ACTION, by=SYSTEM, now=now)
         Execution.objects.filter(pk=execution_id, job_id=lease.job_id).update(snapshot=snapshot)
 
 
@@ -286,9 +311,12 @@ def conclude(
         execution.observed, execution.outcome = findings.state, findings.judgement.outcome
         execution.confidence = contract.confidence = findings.judgement.confidence
         retry_after = _CONCLUSIONS[step](contract, execution, findings, retryable, now)
-        execution.save()
+        found = ("measurements", "observed", "outcome", "confidence", "recovered", "rollback_reason")
+        execution.save(update_fields=["state", "holds_target", "finished_at", *found])
         if not execution.holds_target:
             contracts.wake_waiting(contract.target, now=now)
+        if retry_after is None and execution.state not in OPEN:
+            lease.finish({"contract": str(contract.pk), "state": contract.state})
         return execution, retry_after
 
 
@@ -404,16 +432,18 @@ def finish_rollback(
 
 
 def _locked(execution_id: UUID, lease: Lease) -> tuple[Execution, Contract]:
-    """The attempt and its contract, locked; raises LeaseLost when another job carries the attempt by now."""
-    lease.fence()
-    found = Execution.objects.filter(pk=execution_id, job_id=lease.job_id)
-    contract_id = found.values_list("contract_id", flat=True).first()
-    contract = contracts.lock(contract_id) if contract_id else None
-    execution = found.select_for_update(of=("self",)).select_related("revision").first()
-    if execution is None or contract is None:
+    """The attempt and its contract, locked in this order: job, contract, attempt; all read after the lock.
+
+    Raises LeaseLost when the lease is over, or another job carries the attempt by now.
+    """
+    held = Execution.objects.filter(
+        pk=execution_id, job_id=lease.job_id, job__token=lease.token, job__state=JobState.RUNNING
+    )
+    rows = held.select_for_update(of=("job", "contract", "self")).select_related("job", "contract", "revision")
+    execution = rows.order_by().first()
+    if execution is None:
         raise LeaseLost(str(lease.job_id))
-    execution.contract = contract
-    return execution, contract
+    return execution, execution.contract
 
 
 def _settle(
@@ -434,7 +464,6 @@ def _settle(
 
 def _free(execution: Execution, *, now: datetime) -> None:
     execution.state, execution.holds_target, execution.finished_at = Execution.State.SETTLED, False, now
-    Execution.objects.filter(pk=execution.pk).update(holds_target=False)
 
 
 def _violate(contract: Contract, execution: Execution, findings: Findings, *, now: datetime) -> None:

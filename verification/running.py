@@ -23,7 +23,6 @@ from django.conf import settings
 from django.db import connection
 
 from auditlog import jobs
-from auditlog.actors import SYSTEM
 from auditlog.context import ObservabilityContext
 from auditlog.jobs import Lease, LeaseLost, RunAgain
 from auditlog.models import Job
@@ -41,8 +40,8 @@ from .executors.base import (
     Run,
     SnapshotReader,
 )
-from .gates import Then
-from .models import Contract, Execution, Snapshot
+from .gates import Closed, Then
+from .models import Contract, Execution
 from .verdicts import Next
 
 logger = structlog.get_logger(__name__)
@@ -69,8 +68,8 @@ class Attempt:
 
     @classmethod
     def of(cls, execution: Execution, lease: Lease) -> Attempt:
-        """Load what an attempt needs."""
-        contract = Contract.objects.get(pk=execution.contract_id)
+        """What an attempt needs, from its row as a verb answered it."""
+        contract = execution.contract
         call = Call(
             contract.action_type,
             contract.target,
@@ -142,44 +141,42 @@ class Attempt:
         return None if snapshot is None else snapshotting.open_verified(snapshot)
 
 
-@jobs.runner(contracts.EXECUTION_JOB, queue="executions", max_attempts=20, visible=False)
-def run(job: Job, lease: Lease) -> dict[str, Any]:
-    """Carry one contract as far as it goes; raises RunAgain when it has to wait for something."""
+def take(job: Job, lease: Lease) -> Execution | executions.NothingToDo:
+    """Adopt the attempt that the job carries, in the transaction of the job's claim; raises RunAgain to wait."""
     if not settings.VERIFICATION_ENABLED:
         raise RunAgain(after=PAUSED_SECONDS)
-    contract_id = UUID(job.subject_id)
-    with ObservabilityContext(contract_id=contract_id, mission_id=job.mission_id):
-        try:
-            execution = executions.adopt(
-                contract_id=contract_id, lease=lease, exclusive=_exclusive(contract_id), now=lease.now()
-            )
-        except executions.NothingToDo as refusal:
-            return {"skipped": refusal.detail}
-        except (executions.TargetBusy, executions.CarriedElsewhere):
-            raise RunAgain(after=BUSY_SECONDS) from None
+    try:
+        return executions.adopt(contract_id=UUID(job.subject_id), lease=lease, now=lease.now())
+    except executions.NothingToDo as refusal:
+        return refusal
+    except (executions.TargetBusy, executions.CarriedElsewhere):
+        raise RunAgain(after=BUSY_SECONDS) from None
+
+
+@jobs.runner(contracts.EXECUTION_JOB, queue="executions", max_attempts=20, visible=False, take=take)
+def run(job: Job, lease: Lease) -> dict[str, Any]:
+    """Carry one contract as far as it goes; raises RunAgain when it has to wait for something."""
+    if isinstance(lease.taken, executions.NothingToDo):
+        return {"skipped": lease.taken.detail}
+    execution: Execution = lease.taken
+    with ObservabilityContext(contract_id=execution.contract_id, mission_id=job.mission_id):
         while step := STEPS.get(execution.state):
-            attempt = Attempt.of(execution, lease)
-            if not step(attempt):
+            went_on = step(Attempt.of(execution, lease))
+            if went_on is None:
                 break
-            execution = Execution.objects.select_related("revision").get(pk=execution.pk)
-        return {"contract": str(contract_id), "state": Contract.objects.get(pk=contract_id).state}
+            execution = went_on
+        return {"contract": str(execution.contract_id), "state": execution.contract.state}
 
 
-def _exclusive(contract_id: UUID) -> bool:
-    """Whether the contract needs its target for itself. What only reads does not, however long it measures."""
-    contract = Contract.objects.get(pk=contract_id)
-    call = Call(contract.action_type, contract.target, contract.revision.parameters)
-    return executors.get(contract.action_type).reversibility(call) != Reversibility.READ_ONLY
-
-
-def begin(attempt: Attempt) -> bool:
-    """Look at the target and the preconditions, then ask to begin. False when the attempt was given up."""
+def begin(attempt: Attempt) -> Execution | None:
+    """Look at the target and the preconditions, then ask to begin. None when the attempt was given up."""
     observation = attempt.observe()
     now = attempt.lease.now
+    answer: Execution | Closed
     if observation is None:
-        closed = executions.put_off(**attempt.ids, now=now())
+        answer = executions.put_off(**attempt.ids, now=now())
     else:
-        closed = executions.begin(
+        answer = executions.begin(
             **attempt.ids,
             observation=observation,
             fingerprint=attempt.executor.fingerprint(observation),
@@ -188,12 +185,12 @@ def begin(attempt: Attempt) -> bool:
             deadline_seconds=attempt.executor.deadline_seconds(attempt.call),
             now=now(),
         )
-    if closed is None:
-        return True
-    logger.info("not_started", gate=closed.gate, code=closed.code, detail=closed.detail)
-    if closed.then == Then.WAIT:
-        raise RunAgain(after=closed.retry_after)
-    return False
+    if isinstance(answer, Execution):
+        return answer
+    logger.info("not_started", gate=answer.gate, code=answer.code, detail=answer.detail)
+    if answer.then == Then.WAIT:
+        raise RunAgain(after=answer.retry_after)
+    return None
 
 
 def _unmet_precondition(attempt: Attempt, observation: Observation) -> str:
@@ -206,34 +203,25 @@ def _unmet_precondition(attempt: Attempt, observation: Observation) -> str:
     return ""
 
 
-def perform(attempt: Attempt) -> bool:
+def perform(attempt: Attempt) -> Execution:
     """Take the snapshot, execute, record. An attempt begun under an older token is in doubt instead."""
     if attempt.execution.token != attempt.lease.token:
-        executions.doubt(**attempt.ids, now=attempt.lease.now())
-        return True
+        return executions.doubt(**attempt.ids, now=attempt.lease.now())
     try:
         _keep_the_way_back(attempt)
     except ExecutorError as error:
         result = ExecutionResult.failure(f"The way back could not be kept: {error}", retryable=True)
     else:
         result = _execute(attempt)
-    executions.record_result(**attempt.ids, result=result, now=attempt.lease.now())
-    return True
+    return executions.record_result(**attempt.ids, result=result, now=attempt.lease.now())
 
 
 def _keep_the_way_back(attempt: Attempt) -> None:
     if attempt.reversibility == Reversibility.READ_ONLY and attempt.contract.tier == "tier_1":
         return
     outside_transaction()
-    snapshot = snapshotting.take(
-        call=attempt.call,
-        kind=Snapshot.Kind.PRE_ACTION,
-        baseline=attempt.execution.baseline,
-        contract=attempt.contract,
-        by=SYSTEM,
-        now=attempt.lease.now(),
-    )
-    executions.keep_snapshot(**attempt.ids, snapshot=snapshot)
+    snapshot = snapshotting.drawn(call=attempt.call, baseline=attempt.execution.baseline, contract=attempt.contract)
+    executions.keep_snapshot(**attempt.ids, snapshot=snapshot, now=attempt.lease.now())
 
 
 def _execute(attempt: Attempt) -> ExecutionResult:
@@ -271,7 +259,7 @@ def _cancelled(attempt: Attempt) -> Callable[[], bool]:
     return cancelled
 
 
-def verify(attempt: Attempt) -> bool:
+def verify(attempt: Attempt) -> Execution:
     """Observe what the attempt did, and settle it by that."""
     findings = _measure(attempt)
     result = attempt.execution.result or {}
@@ -287,7 +275,7 @@ def verify(attempt: Attempt) -> bool:
     return _conclude(attempt, findings, step, retryable=bool(result.get("retryable")))
 
 
-def find_out(attempt: Attempt) -> bool:
+def find_out(attempt: Attempt) -> Execution:
     """Nobody knows how the attempt ended: look until the world says."""
     findings = _measure(attempt)
     deadline = attempt.execution.deadline_at
@@ -336,8 +324,8 @@ def _why(measurements: tuple[criteria.Measurement, ...], result: dict[str, Any])
     return "; ".join([*([str(error)] if error else []), *missed])[:1000]
 
 
-def _conclude(attempt: Attempt, findings: Findings, step: Next, *, retryable: bool) -> bool:
-    _, retry_after = executions.conclude(
+def _conclude(attempt: Attempt, findings: Findings, step: Next, *, retryable: bool) -> Execution:
+    execution, retry_after = executions.conclude(
         **attempt.ids,
         findings=findings,
         step=step,
@@ -346,17 +334,17 @@ def _conclude(attempt: Attempt, findings: Findings, step: Next, *, retryable: bo
     )
     if retry_after is not None:
         raise RunAgain(after=retry_after)
-    return True
+    return execution
 
 
-def roll_back(attempt: Attempt) -> bool:
+def roll_back(attempt: Attempt) -> Execution:
     """Go back, look, and believe only what is seen."""
     began = time.monotonic()
     needed = attempt.reversibility != Reversibility.READ_ONLY and not attempt.unchanged(attempt.observe())
     result = _restore(attempt) if needed else ExecutionResult.success({"note": "nothing to undo"})
     observation = attempt.observe()
     restored = attempt.is_back(observation)
-    executions.finish_rollback(
+    execution = executions.finish_rollback(
         **attempt.ids,
         result=result,
         observation=observation,
@@ -366,7 +354,7 @@ def roll_back(attempt: Attempt) -> bool:
         now=attempt.lease.now(),
     )
     logger.info("rolled_back", restored=restored, seconds=round(time.monotonic() - began, 3))
-    return True
+    return execution
 
 
 def _restore(attempt: Attempt) -> ExecutionResult:
@@ -387,7 +375,7 @@ def _restore(attempt: Attempt) -> ExecutionResult:
     )
 
 
-STEPS: dict[str, Callable[[Attempt], bool]] = {
+STEPS: dict[str, Callable[[Attempt], Execution | None]] = {
     Execution.State.PREPARING: begin,
     Execution.State.EXECUTING: perform,
     Execution.State.IN_DOUBT: find_out,

@@ -52,6 +52,14 @@ def take(
     contract: Contract | None = None,
 ) -> Snapshot:
     """Keep what the call's executor needs to find its way back. Reads the target outside any transaction."""
+    return keep(drawn(call=call, baseline=baseline, contract=contract), kind=kind, by=by, now=now)
+
+
+def drawn(*, call: Call, baseline: dict[str, Any] | None, contract: Contract | None) -> Snapshot:
+    """What the call's executor needs to find its way back, as a row that is still to be kept.
+
+    Reads the target, outside any transaction. Raises ExecutorError.
+    """
     writer = store.Writer()
     executor_of(call.action_type).snapshot(call, writer)
     row = Snapshot(
@@ -62,7 +70,7 @@ def take(
         contract_id=contract.pk if contract else None,
         mission_id=contract.mission_id if contract else None,
     )
-    return _keep(row, writer.seal(), kind=kind, by=by, now=now)
+    return _sealed(row, writer)
 
 
 def take_of(*, scope: str, kind: Snapshot.Kind, by: Actor, now: datetime) -> Snapshot:
@@ -72,13 +80,19 @@ def take_of(*, scope: str, kind: Snapshot.Kind, by: Actor, now: datetime) -> Sna
     """
     writer = store.Writer()
     providers.provide(scope, writer)
-    return _keep(Snapshot(scope=scope), writer.seal(), kind=kind, by=by, now=now)
+    return keep(_sealed(Snapshot(scope=scope), writer), kind=kind, by=by, now=now)
 
 
-def _keep(row: Snapshot, sealed: store.Sealed, *, kind: Snapshot.Kind, by: Actor, now: datetime) -> Snapshot:
-    row.kind, row.created_at, row.created_by_label = kind, now, by.label
+def _sealed(row: Snapshot, writer: store.Writer) -> Snapshot:
+    sealed = writer.seal()
     row.manifest, row.manifest_sha256, row.signature = sealed.manifest, sealed.sha256, sealed.signature
     row.item_count, row.byte_count = sealed.item_count, sealed.byte_count
+    return row
+
+
+def keep(row: Snapshot, *, kind: Snapshot.Kind, by: Actor, now: datetime) -> Snapshot:
+    """Write down a snapshot that was drawn."""
+    row.kind, row.created_at, row.created_by_label = kind, now, by.label
     with log.recording():
         row.save(force_insert=True)
         _record(row, SnapshotFact.CREATED, by=by, now=now)

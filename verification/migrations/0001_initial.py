@@ -11,6 +11,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
+        ("auditlog", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -266,7 +267,16 @@ class Migration(migrations.Migration):
                 ),
                 ("target", models.CharField(max_length=500)),
                 ("holds_target", models.BooleanField(default=True)),
-                ("job_id", models.UUIDField()),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="auditlog.job",
+                    ),
+                ),
                 ("token", models.BigIntegerField()),
                 ("baseline", models.JSONField(blank=True, null=True)),
                 ("baseline_metrics", models.JSONField(default=dict)),

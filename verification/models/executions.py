@@ -3,6 +3,7 @@
 from django.db import models
 
 from auditlog.ids import new_id
+from auditlog.models import Job
 
 from .contracts import Contract, Revision
 from .snapshots import Snapshot
@@ -31,7 +32,8 @@ class Execution(models.Model):
     state = models.CharField(max_length=20, choices=State.choices, default=State.PREPARING)
     target = models.CharField(max_length=500)
     holds_target = models.BooleanField(default=True)
-    job_id = models.UUIDField()
+    # Without a constraint, since a job is forgotten sooner than what it carried.
+    job = models.ForeignKey(Job, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
     token = models.BigIntegerField()
     baseline = models.JSONField(null=True, blank=True)
     baseline_metrics = models.JSONField(default=dict)
