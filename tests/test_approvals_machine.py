@@ -7,7 +7,6 @@ in every test run; `make machine` makes the thousands.
 
 import json
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
