@@ -22,6 +22,7 @@ from .models import Agent, AgentKey
 
 KEY_DAYS = 90
 MAX_KEY_DAYS = 366
+MAX_OPEN_REQUESTS = 100_000
 OVERLAP = timedelta(hours=24)
 MAX_OVERLAP = timedelta(days=30)
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -49,6 +50,13 @@ class NoSuchAgent(Refused):
     kind = Refused.Kind.NOT_FOUND
 
 
+class NoSuchOwner(Refused):
+    """Nobody of that name can answer for an agent."""
+
+    code = "owner_not_found"
+    kind = Refused.Kind.INVALID
+
+
 class NotActive(Refused):
     """The agent was revoked or suspended."""
 
@@ -71,7 +79,7 @@ def create(
     Without a limit of open requests it is AGENT_OPEN_REQUESTS. Without allowed action types the agent may
     propose every type; the policy decides in any case. Raises InvalidAgent and NameTaken.
     """
-    _sensible(name, owner, allowed_action_types, key_days)
+    _sensible(name, owner, allowed_action_types, open_request_limit, key_days)
     with log.recording():
         username = f"agent-{name}"
         if Agent.objects.filter(name=name).exists() or User.objects.filter(username=username).exists():
@@ -92,18 +100,26 @@ def create(
     return agent, key
 
 
-def _sensible(name: str, owner: User, allowed_action_types: Sequence[str], key_days: int) -> None:
-    errors = []
+def _sensible(
+    name: str, owner: User, allowed_action_types: Sequence[str], open_request_limit: int | None, key_days: int
+) -> None:
+    errors = _days(key_days)
     if not _NAME.fullmatch(name):
         errors.append(FieldError("/name", "invalid", "Small letters, digits and hyphens, at most 100."))
     if not owner.is_active or principals.agent_of(owner) is not None:
         errors.append(FieldError("/owner", "invalid", "The owner is a person whose account is active."))
-    if not 1 <= key_days <= MAX_KEY_DAYS:
-        errors.append(FieldError("/key_days", "out_of_range", f"From 1 to {MAX_KEY_DAYS} days."))
+    if open_request_limit is not None and not 1 <= open_request_limit <= MAX_OPEN_REQUESTS:
+        errors.append(FieldError("/open_request_limit", "out_of_range", f"From 1 to {MAX_OPEN_REQUESTS}."))
     if not all(isinstance(each, str) and 0 < len(each) <= 100 for each in allowed_action_types):
         errors.append(FieldError("/allowed_action_types", "wrong_type", "A list of action types is expected."))
     if errors:
         raise InvalidAgent(errors[0].detail, errors=errors)
+
+
+def _days(key_days: int) -> list[FieldError]:
+    if 1 <= key_days <= MAX_KEY_DAYS:
+        return []
+    return [FieldError("/key_days", "out_of_range", f"From 1 to {MAX_KEY_DAYS} days.")]
 
 
 def rotate(
@@ -118,9 +134,12 @@ def rotate(
 
     Raises NoSuchAgent, NotActive and InvalidAgent.
     """
+    errors = _days(key_days)
     if not timedelta(0) <= overlap <= MAX_OVERLAP:
         detail = f"The overlap is from none to {MAX_OVERLAP.days} days."
-        raise InvalidAgent(detail, errors=[FieldError("/overlap", "out_of_range", detail)])
+        errors.append(FieldError("/overlap", "out_of_range", detail))
+    if errors:
+        raise InvalidAgent(errors[0].detail, errors=errors)
     with log.recording():
         agent = _locked(agent_id)
         if agent.state != Agent.State.ACTIVE:
@@ -155,6 +174,15 @@ def used(token_digest: str, *, now: datetime) -> None:
     """Note that a key was used; at most once a minute, so that reads stay reads."""
     stale = AgentKey.objects.filter(token_digest=token_digest)
     stale.exclude(last_used_at__gt=now - USE_NOTED_EVERY).update(last_used_at=now)
+
+
+def owner_named(username: str) -> User:
+    """The person with this username, who may answer for an agent. Raises NoSuchOwner."""
+    found = principals.person_named(username)
+    if found is None:
+        detail = f"Nobody called {username[:80]!r} can answer for an agent."
+        raise NoSuchOwner(detail, errors=[FieldError("/owner", NoSuchOwner.code, detail)])
+    return found
 
 
 def named(name: str) -> Agent:

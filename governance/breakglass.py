@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -37,6 +39,13 @@ class ReviewOpen(Refused):
     kind = Refused.Kind.CONFLICT
 
 
+class NotAtOnce(Refused):
+    """Break-glass is for what has to start now."""
+
+    code = "not_at_once"
+    kind = Refused.Kind.INVALID
+
+
 class NoReason(Refused):
     """A reason (or a finding) is part of it."""
 
@@ -65,6 +74,11 @@ class OwnReview(Refused):
     kind = Refused.Kind.FORBIDDEN
 
 
+def proposal_of(body: Mapping[str, Any]) -> Proposal:
+    """The action in the body of a request, which says in `reason` why. Raises what `Proposal.from_body` does."""
+    return Proposal.from_body({name: value for name, value in body.items() if name != "reason"})
+
+
 def use(
     *,
     proposal: Proposal,
@@ -76,11 +90,14 @@ def use(
 ) -> Submitted:
     """Run one action without waiting for people. What the policy denies stays denied, and holds stay holds.
 
-    An action that would have run by itself does so, and no glass is broken. Raises Forbidden, NoReason,
+    An action that would have run by itself does so, and no glass is broken. Raises Forbidden, NoReason, NotAtOnce,
     NotByBreakGlass, ReviewOpen and what `proposals.submit` refuses.
     """
     access.require(user, "breakglass.use")
     _said(reason, "/reason")
+    if proposal.not_before is not None:
+        detail = "What is done by breaking glass starts now."
+        raise NotAtOnce(detail, errors=[FieldError("/not_before", NotAtOnce.code, detail)])
     if policy.governs(proposal.action_type):
         detail = f"{proposal.action_type[:80]} changes who may do what; that takes the people the policy asks for."
         raise NotByBreakGlass(detail, errors=[FieldError("/action_type", NotByBreakGlass.code, detail)])

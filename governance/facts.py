@@ -268,5 +268,6 @@ class WebhookFact(Facts):
     """Who is told."""
 
     CREATED = fact("webhook.created", WebhookChanged)
+    SECRET_ROTATED = fact("webhook.secret_rotated", WebhookChanged)
     SWITCHED_OFF = fact("webhook.switched_off", WebhookChanged)
     REDELIVERED = fact("webhook.redelivered", WebhookChanged)

@@ -77,6 +77,24 @@ def window_at(freeze: Freeze, now: datetime) -> tuple[datetime, datetime] | None
     return (latest, end) if end > now else None
 
 
+def lasts_until(freeze: Freeze, *, now: datetime) -> datetime | None:
+    """Until when a freeze keeps things from starting now; None when it does not, has been ended, or cannot be read."""
+    try:
+        window = window_at(freeze, now) if freeze.ended_at is None else None
+    except BadRule:
+        return None
+    return window[1] if window else None
+
+
+def next_start(freeze: Freeze, *, now: datetime) -> datetime | None:
+    """When the next occurrence of a freeze begins; None when there is none, or it has been ended or cannot be read."""
+    try:
+        found: datetime | None = parse(freeze.rule).after(now) if freeze.ended_at is None else None
+    except BadRule:
+        return None
+    return found
+
+
 def covering(contract: Contract, *, now: datetime) -> tuple[Freeze, datetime] | None:
     """The freeze that keeps a contract from starting now and the moment it ends, if any; the longest first."""
     if contract.action_type in PASSES:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from auditlog import log
 from auditlog.actors import SYSTEM, Actor
@@ -24,11 +25,34 @@ from .models import Agent, Grant, GrantUse
 CREATE = "grant.create"
 
 
+class State(StrEnum):
+    """What a grant is at a moment."""
+
+    ACTIVE = "active"
+    USED_UP = "used_up"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
 class NoSuchGrant(Refused):
     """There is no such grant."""
 
     code = "grant_not_found"
     kind = Refused.Kind.NOT_FOUND
+
+
+def usable(now: datetime) -> Q:
+    """A condition on grants: those that can be used at a moment."""
+    return Q(revoked_at=None, expires_at__gt=now, use_count__lt=F("max_uses"))
+
+
+def state(grant: Grant, *, now: datetime) -> State:
+    """What a grant is at a moment."""
+    if grant.revoked_at is not None:
+        return State.REVOKED
+    if grant.expires_at <= now:
+        return State.EXPIRED
+    return State.USED_UP if grant.use_count >= grant.max_uses else State.ACTIVE
 
 
 def coverable(action_type: str) -> bool:
@@ -53,15 +77,13 @@ def covering(
         return None
     if reversibility in (None, Reversibility.IRREVERSIBLE):
         return None
-    usable = Grant.objects.filter(
+    found = Grant.objects.filter(
+        usable(now),
         agent__user_id=agent_user_id,
         agent__state=Agent.State.ACTIVE,
         action_type=action_type,
-        revoked_at=None,
-        expires_at__gt=now,
-        use_count__lt=F("max_uses"),
     )
-    return next((grant for grant in usable.order_by("expires_at") if _covers(grant, target, parameters)), None)
+    return next((grant for grant in found.order_by("expires_at") if _covers(grant, target, parameters)), None)
 
 
 def _covers(grant: Grant, target: str, parameters: dict[str, Any]) -> bool:
@@ -77,8 +99,7 @@ def _covers(grant: Grant, target: str, parameters: dict[str, Any]) -> bool:
 
 def take(grant: Grant, contract: Contract, *, now: datetime) -> bool:
     """Use the grant once for a contract; False when somebody else took the last use. Inside `recording()`."""
-    usable = Grant.objects.filter(pk=grant.pk, revoked_at=None, expires_at__gt=now, use_count__lt=F("max_uses"))
-    if usable.update(use_count=F("use_count") + 1) != 1:
+    if Grant.objects.filter(usable(now), pk=grant.pk).update(use_count=F("use_count") + 1) != 1:
         return False
     GrantUse.objects.create(grant=grant, contract=contract, used_at=now)
     grant.refresh_from_db()

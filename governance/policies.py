@@ -43,6 +43,13 @@ class PolicyDamaged(Refused):
     kind = Refused.Kind.HELD
 
 
+class NoSuchVersion(Refused):
+    """The policy has no such version."""
+
+    code = "policy_not_found"
+    kind = Refused.Kind.NOT_FOUND
+
+
 class NothingChanged(Refused):
     """The new version says what the one in force says."""
 
@@ -92,6 +99,28 @@ def current() -> Policy:
 def document_of(row: Policy) -> JsonDict:
     """A version as the document it was published from."""
     return {"unmatched": row.unmatched, "tiers": row.tiers, "rules": row.rules}
+
+
+def version(number: int) -> Policy:
+    """One version. Raises NoSuchVersion."""
+    row = Policy.objects.filter(version=number).first() if number < 2**31 else None
+    if row is None:
+        raise NoSuchVersion(f"There is no policy {number}.")
+    return row
+
+
+def pair(number: int, *, against: int | None = None) -> tuple[Policy | None, Policy]:
+    """The version to compare with (the one before unless told; None before the first), and the version."""
+    after = version(number)
+    if against is not None:
+        return version(against), after
+    return Policy.objects.filter(version__lt=number).order_by("-version").first(), after
+
+
+def changed(before: Policy | None, after: Policy) -> str:
+    """What changed from one version to another, as a unified diff."""
+    was = document_of(before) if before else {}
+    return difference(was, document_of(after), names=(str(before) if before else "nothing", str(after)))
 
 
 def difference(before: JsonDict, after: JsonDict, *, names: tuple[str, str]) -> str:

@@ -10,7 +10,7 @@ import base64
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +38,8 @@ MAX_ATTEMPTS = 8
 MAX_GLOBS = 20
 DEADLINE_SECONDS = 10.0
 SECRET_BYTES = 32
+OVERLAP = timedelta(hours=24)
+MAX_OVERLAP = timedelta(days=30)
 
 deliveries_total = Counter("grace_webhook_deliveries", "Deliveries to webhooks, by outcome.", ["outcome"])
 for _outcome in ("delivered", "failed", "dead"):
@@ -72,6 +74,20 @@ class BadFacts(Refused):
     kind = Kind.INVALID
 
 
+class SwitchedOff(Refused):
+    """The webhook was switched off."""
+
+    code = "webhook_switched_off"
+    kind = Kind.CONFLICT
+
+
+class BadOverlap(Refused):
+    """The overlap is too long."""
+
+    code = "overlap_out_of_range"
+    kind = Kind.INVALID
+
+
 class NotRedeliverable(Refused):
     """The delivery is still being tried, or its webhook is switched off."""
 
@@ -98,7 +114,7 @@ def create(*, url: str, facts: Sequence[str], by: Actor, now: datetime) -> Creat
     """Tell `url` of facts matching any of these globs, from now on. Raises UrlRefused, BadFacts."""
     _check_url(url)
     _check_facts(facts)
-    secret = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    secret = _new_secret()
     with log.recording():
         webhook = Webhook.objects.create(
             url=url, facts=list(facts), secret_sealed=seal(secret), created_by_label=by.label, created_at=now
@@ -107,12 +123,42 @@ def create(*, url: str, facts: Sequence[str], by: Actor, now: datetime) -> Creat
     return Created(webhook, secret)
 
 
+def rotate(*, webhook_id: UUID, overlap: timedelta = OVERLAP, by: Actor, now: datetime) -> Created:
+    """Give a webhook another secret; for the overlap deliveries are signed with both (30 days at most).
+
+    Raises NoSuchWebhook, SwitchedOff and BadOverlap.
+    """
+    if not timedelta(0) <= overlap <= MAX_OVERLAP:
+        detail = f"The overlap is from none to {MAX_OVERLAP.days} days."
+        raise BadOverlap(detail, errors=[FieldError("/overlap", BadOverlap.code, detail)])
+    secret = _new_secret()
+    with log.recording():
+        webhook = _locked(webhook_id)
+        if not webhook.is_active:
+            raise SwitchedOff("The webhook was switched off.")
+        webhook.previous_secret_sealed = webhook.secret_sealed if overlap else ""
+        webhook.previous_until = now + overlap if overlap else None
+        webhook.secret_sealed = seal(secret)
+        webhook.save(update_fields=["secret_sealed", "previous_secret_sealed", "previous_until"])
+        _record(webhook, WebhookFact.SECRET_ROTATED, by=by, now=now)
+    return Created(webhook, secret)
+
+
+def _new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def _locked(webhook_id: UUID) -> Webhook:
+    webhook = Webhook.objects.select_for_update().filter(pk=webhook_id).first()
+    if webhook is None:
+        raise NoSuchWebhook(f"There is no webhook {webhook_id}.")
+    return webhook
+
+
 def switch_off(*, webhook_id: UUID, by: Actor, now: datetime) -> Webhook:
     """Owe this webhook nothing further. What is on its way is dropped at its next attempt."""
     with log.recording():
-        webhook = Webhook.objects.select_for_update().filter(pk=webhook_id).first()
-        if webhook is None:
-            raise NoSuchWebhook(f"There is no webhook {webhook_id}.")
+        webhook = _locked(webhook_id)
         if webhook.is_active:
             webhook.is_active = False
             webhook.save(update_fields=["is_active"])
@@ -213,13 +259,20 @@ def _send(delivery: Delivery, *, now: datetime) -> tuple[int | None, str]:
 def signed(delivery: Delivery, *, now: datetime) -> dict[str, str]:
     """The headers of a delivery. The id stays the same in every attempt, so that receivers can tell repeats."""
     identity = f"msg_{delivery.pk.hex}"
-    signature = Signature(unseal(delivery.webhook.secret_sealed)).sign(identity, now, delivery.payload)
     return {
         "Content-Type": "application/cloudevents+json",
         "Webhook-Id": identity,
         "Webhook-Timestamp": str(int(now.timestamp())),
-        "Webhook-Signature": signature,
+        "Webhook-Signature": " ".join(
+            Signature(unseal(sealed)).sign(identity, now, delivery.payload) for sealed in _sealed(delivery.webhook, now)
+        ),
     }
+
+
+def _sealed(webhook: Webhook, now: datetime) -> list[str]:
+    """The secrets that sign now, the newest first."""
+    both = webhook.previous_until is not None and now < webhook.previous_until
+    return [webhook.secret_sealed, webhook.previous_secret_sealed] if both else [webhook.secret_sealed]
 
 
 def payload(entry: Entry) -> str:

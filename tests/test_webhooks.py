@@ -232,3 +232,37 @@ def test_the_secret_is_sealed_and_a_copy_of_the_database_alone_does_not_sign(rec
     attempt(delivery)
     assert "SECRET_KEY" in delivery.last_error
     assert receiver.received == []
+
+
+def test_a_new_secret_signs_beside_the_one_before_until_the_overlap_is_over(receiver: Receiver, clock: Any) -> None:
+    created = create(receiver.url)
+    rotated = webhooks.rotate(webhook_id=created.webhook.pk, by=SYSTEM, now=datetime.now(UTC))
+    assert rotated.secret != created.secret
+    attempt(owe(say()))
+    headers, body = receiver.received[0]
+    assert Signature(created.secret).verify(body, headers)
+    assert Signature(rotated.secret).verify(body, headers)
+    clock.shift(webhooks.OVERLAP)
+    attempt(owe(say()))
+    headers, body = receiver.received[1]
+    assert Signature(rotated.secret).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Signature(created.secret).verify(body, headers)
+
+
+def test_without_an_overlap_the_old_secret_ends_at_once(receiver: Receiver) -> None:
+    created = create(receiver.url)
+    webhooks.rotate(webhook_id=created.webhook.pk, overlap=timedelta(0), by=SYSTEM, now=datetime.now(UTC))
+    attempt(owe(say()))
+    headers, body = receiver.received[0]
+    with pytest.raises(WebhookVerificationError):
+        Signature(created.secret).verify(body, headers)
+
+
+def test_what_is_switched_off_gets_no_new_secret(receiver: Receiver) -> None:
+    created = create(receiver.url)
+    webhooks.switch_off(webhook_id=created.webhook.pk, by=SYSTEM, now=datetime.now(UTC))
+    with pytest.raises(webhooks.SwitchedOff):
+        webhooks.rotate(webhook_id=created.webhook.pk, by=SYSTEM, now=datetime.now(UTC))
+    with pytest.raises(webhooks.BadOverlap):
+        webhooks.rotate(webhook_id=created.webhook.pk, overlap=timedelta(days=31), by=SYSTEM, now=datetime.now(UTC))

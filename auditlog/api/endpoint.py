@@ -264,6 +264,12 @@ class Endpoint(APIView):
         about = {"correlation_id": self.request.META.get("HTTP_X_REQUEST_ID", "")}
         return Response({"data": data, "meta": {**about, **meta}}, status=status)
 
+    def answer_once(self, data: Any, *, status: int = 200) -> Response:
+        """The envelope around something that is shown this once: a key or a secret, which nobody may keep a copy of."""
+        response = self.answer(data, status=status)
+        response["Cache-Control"] = "no-store"
+        return response
+
     def page(
         self,
         rows: QuerySet[M],

@@ -6,13 +6,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from rest_framework import serializers as s
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.endpoint import Endpoint, PageQuery, operation
-from auditlog.refusals import FieldError, Kind, Refused
 from governance import agents
 from governance.api import shapes
 from governance.models import Agent
@@ -20,17 +18,11 @@ from governance.models import Agent
 TAG = "agents"
 
 
-class NoSuchOwner(Refused):
-    """Nobody of that name can answer for an agent."""
-
-    code = "owner_not_found"
-    kind = Kind.INVALID
-
-
 class AgentQuery(PageQuery):
     """Filters of the list."""
 
     state = s.ChoiceField(Agent.State.choices, required=False)
+    owner = s.CharField(required=False, max_length=150, help_text="A username.")
 
 
 class Agents(Endpoint):
@@ -46,7 +38,8 @@ class Agents(Endpoint):
     )
     def get(self, request: Request) -> Response:
         """With who answers for each."""
-        wanted = {name: self.query[name] for name in ("state",) if name in self.query}
+        columns = {"state": "state", "owner": "owner__username"}
+        wanted = {column: self.query[name] for name, column in columns.items() if name in self.query}
         rows = Agent.objects.filter(**wanted).select_related("owner")
         return self.page(self.visible(rows), shapes.agent, order=("name",))
 
@@ -64,12 +57,14 @@ class Agents(Endpoint):
         """The key is in this answer and nowhere else."""
         agent, key = agents.create(
             name=self.body["name"],
-            owner=_owner(self.body["owner"], self.user),
+            owner=agents.owner_named(owner) if (owner := self.body["owner"]) else self.user,
             allowed_action_types=self.body["allowed_action_types"],
+            open_request_limit=self.body["open_request_limit"],
+            key_days=self.body["key_days"],
             by=self.actor,
             now=self.now,
         )
-        return self.answer({**shapes.agent(agent), "key": key}, status=201)
+        return self.answer_once({**shapes.agent(agent), "key": key}, status=201)
 
 
 class OneAgent(Endpoint):
@@ -98,8 +93,8 @@ class RotateAgent(Endpoint):
         """The old keys end after the overlap (a day unless said otherwise, at once for 0)."""
         agent = self.find(Agent.objects.select_related("owner"), id=id)
         overlap = timedelta(minutes=self.body["overlap_minutes"])
-        key = agents.rotate(agent_id=id, overlap=overlap, by=self.actor, now=self.now)
-        return self.answer({**shapes.agent(agent), "key": key})
+        key = agents.rotate(agent_id=id, overlap=overlap, key_days=self.body["key_days"], by=self.actor, now=self.now)
+        return self.answer_once({**shapes.agent(agent), "key": key})
 
 
 class RevokeAgent(Endpoint):
@@ -118,16 +113,6 @@ class RevokeAgent(Endpoint):
         self.find(Agent.objects.all(), id=id)
         agents.revoke(agent_id=id, reason=self.body["reason"], by=self.actor, now=self.now)
         return self.answer(shapes.agent(Agent.objects.select_related("owner").get(pk=id)))
-
-
-def _owner(username: str | None, caller: Any) -> Any:
-    if username is None:
-        return caller
-    owner = get_user_model().objects.filter(username=username, is_active=True, agent__isnull=True).first()
-    if owner is None:
-        detail = f"Nobody called {username[:80]!r} can answer for an agent."
-        raise NoSuchOwner(detail, errors=[FieldError("/owner", NoSuchOwner.code, detail)])
-    return owner
 
 
 def _keys(agent: Agent) -> list[dict[str, Any]]:

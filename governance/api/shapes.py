@@ -8,7 +8,7 @@ from typing import Any
 from rest_framework import serializers as s
 
 from auditlog.api.endpoint import Strict, members
-from governance import principals
+from governance import agents, principals
 from governance.models import Agent, ApprovalRequest, Comment, Decision, Delivery, Hold, Policy, Webhook
 from verification.api.shapes import (
     ContractShape,
@@ -395,16 +395,42 @@ class AgentWithKey(AgentShape):
     key = s.CharField()
 
 
+def _key_days() -> s.IntegerField:
+    return s.IntegerField(
+        required=False,
+        default=agents.KEY_DAYS,
+        min_value=1,
+        max_value=agents.MAX_KEY_DAYS,
+        help_text="How long the key is good.",
+    )
+
+
 class AgentRequest(Strict):
     """A new agent. The owner is the caller unless somebody else is named."""
 
     name = s.CharField(max_length=100, help_text="Small letters, digits and hyphens.")
     owner = s.CharField(required=False, allow_null=True, default=None, max_length=150, help_text="A username.")
-    allowed_action_types = s.ListField(child=s.CharField(max_length=100), required=False, default=list)
+    allowed_action_types = s.ListField(child=s.CharField(max_length=100), required=False, default=list, max_length=100)
+    open_request_limit = s.IntegerField(
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=1,
+        max_value=agents.MAX_OPEN_REQUESTS,
+        help_text="Most requests that may wait for people; AGENT_OPEN_REQUESTS unless said otherwise.",
+    )
+    key_days = _key_days()
 
 
 class RotateRequest(Strict):
     """A new key; the old ones end after the overlap."""
+
+    overlap_minutes = s.IntegerField(required=False, default=24 * 60, min_value=0, max_value=60 * 24 * 30)
+    key_days = _key_days()
+
+
+class RotateSecretRequest(Strict):
+    """A new signing secret; until the overlap is over deliveries are signed with the one before as well."""
 
     overlap_minutes = s.IntegerField(required=False, default=24 * 60, min_value=0, max_value=60 * 24 * 30)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from rest_framework import serializers as s
@@ -62,7 +63,7 @@ class Webhooks(Endpoint):
     def post(self, request: Request) -> Response:
         """The secret is in this answer and nowhere else."""
         created = webhooks.create(url=self.body["url"], facts=self.body["facts"], by=self.actor, now=self.now)
-        return self.answer({**shapes.webhook(created.webhook), "secret": created.secret}, status=201)
+        return self.answer_once({**shapes.webhook(created.webhook), "secret": created.secret}, status=201)
 
 
 class OneWebhook(Endpoint):
@@ -78,6 +79,27 @@ class OneWebhook(Endpoint):
         """It is switched off; what was delivered stays listed."""
         webhooks.switch_off(webhook_id=id, by=self.actor, now=self.now)
         return Response(status=204)
+
+
+class RotateWebhook(Endpoint):
+    """`/webhooks/{id}/rotate`"""
+
+    @operation(
+        "rotate_webhook_secret",
+        "A new signing secret",
+        tag=TAG,
+        asks="webhooks.manage",
+        body=shapes.RotateSecretRequest,
+        answer=shapes.WebhookWithSecret,
+        example={"overlap_minutes": 60},
+        description="For the overlap (a day unless said otherwise, none for 0) every delivery carries two signatures, "
+        "as Standard Webhooks describes it, so that no delivery is lost while the receiver changes over.",
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """The secret is in this answer and nowhere else."""
+        overlap = timedelta(minutes=self.body["overlap_minutes"])
+        rotated = webhooks.rotate(webhook_id=id, overlap=overlap, by=self.actor, now=self.now)
+        return self.answer_once({**shapes.webhook(rotated.webhook), "secret": rotated.secret})
 
 
 class Deliveries(Endpoint):
