@@ -417,6 +417,7 @@ def _code(act: Any) -> str | None:
     return None
 
 
+@pytest.mark.timeout(7200)
 def test_no_order_of_events_makes_grace_differ_from_the_model(var_dir: Any, users: Any, clock: Any) -> None:
     governed = Governed(var_dir / "sandbox", users)
     governed.policy(tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": NEEDED}]}})
