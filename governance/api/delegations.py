@@ -48,7 +48,7 @@ class DelegationRequest(Strict):
     reason = s.CharField(max_length=delegations.MAX_REASON_CHARS)
 
 
-class EndRequest(Strict):
+class EndDelegationRequest(Strict):
     """Why."""
 
     reason = s.CharField(required=False, default="", allow_blank=True, max_length=delegations.MAX_REASON_CHARS)
@@ -125,7 +125,7 @@ class EndDelegation(Endpoint):
         "End a delegation now",
         tag=TAG,
         asks="delegations.end",
-        body=EndRequest,
+        body=EndDelegationRequest,
         answer=DelegationShape,
     )
     def post(self, request: Request, id: UUID) -> Response:

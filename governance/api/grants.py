@@ -62,7 +62,7 @@ class GrantRequest(Strict):
     reason = s.CharField(max_length=4000)
 
 
-class RevokeRequest(Strict):
+class RevokeGrantRequest(Strict):
     """Why."""
 
     reason = s.CharField(max_length=2000)
@@ -166,7 +166,7 @@ class RevokeGrant(Endpoint):
         "Take a grant away",
         tag=TAG,
         asks="grants.revoke",
-        body=RevokeRequest,
+        body=RevokeGrantRequest,
         answer=GrantShape,
         example={"reason": "The tuning is done."},
     )
