@@ -24,6 +24,7 @@ from verification.executors.base import (
     SnapshotWriter,
     Status,
 )
+from verification.executors.cache_clear.executor import CacheClear
 from verification.executors.command_run.executor import CommandRun
 from verification.executors.config_update.executor import ConfigUpdate
 from verification.executors.http_request.executor import HttpRequest
@@ -31,7 +32,7 @@ from verification.executors.service_restart.executor import ServiceRestart
 
 ENTRY_POINT_GROUP = "grace.executors"
 
-_OWN: tuple[type[Executor], ...] = (CommandRun, ConfigUpdate, HttpRequest, ServiceRestart)
+_OWN: tuple[type[Executor], ...] = (CacheClear, CommandRun, ConfigUpdate, HttpRequest, ServiceRestart)
 
 _registry: dict[str, Executor] = {}
 _lock = RLock()

@@ -1,0 +1,1 @@
+"""`cache.clear`: deletes the keys of a listed Redis or Valkey that begin with a prefix."""
