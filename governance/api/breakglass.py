@@ -39,7 +39,7 @@ class BreakGlassRequest(shapes.ProposalShape):
     reason = s.CharField(max_length=breakglass.MAX_TEXT_CHARS)
 
 
-class BreakGlassAnswer(shapes.Submitted):
+class BrokenGlass(shapes.Submitted):
     """What became of it."""
 
     break_glass_id = s.UUIDField(
@@ -90,7 +90,7 @@ class BreakGlassUses(Endpoint):
         asks="breakglass.use",
         body=BreakGlassRequest,
         raw_body=True,
-        answer=BreakGlassAnswer,
+        answer=BrokenGlass,
         status=201,
         parameters=[IDEMPOTENCY_KEY],
         example={**EXAMPLE, "reason": "Customers cannot pay, and nobody else is awake."},
