@@ -484,6 +484,14 @@ def _decide_edited(request_id: UUID, word: _Word, changes: Changes) -> ApprovalR
     return opened
 
 
+def try_edit(
+    *, request_id: UUID, by: Actor, user: User, digest: str, edits: JsonDict, now: datetime, second_factor: bool = False
+) -> Examined:
+    """What an approval with these edits would do and whom it would ask; writes nothing. Raises what `decide` does."""
+    word = _Word(by, user, Verdict.APPROVE, digest, "", now, second_factor)
+    return _examined_edit(request_id, word, Changes.from_body(edits, at="/edits"))[0]
+
+
 def _examined_edit(request_id: UUID, word: _Word, changes: Changes) -> tuple[Examined, asking.Wording]:
     request = ApprovalRequest.objects.select_related("contract", "revision").filter(pk=request_id).first()
     if request is None:

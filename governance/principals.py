@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.models import AnonymousUser, Group, User
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
 
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import F
+
+from auditlog import reading
 from auditlog.actors import Actor
 from verification.models import Contract
 
 from .models import Agent
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Somebody as they are in the database now: their row, the agent they are the service user of, and their groups."""
+
+    user: User
+    agent: Agent | None
+    groups: frozenset[str]
+
+
+@reading.remembered
+def principal(user_id: int) -> Principal | None:
+    """Who has this id; None for nobody."""
+    return _principals({user_id}).get(user_id)
+
+
+def meet(*user_ids: int | None) -> None:
+    """Within `reading.once()`: look several people up together, so that asking for each asks the database no more."""
+    wanted = {each for each in user_ids if each is not None}
+    found = _principals(wanted)
+    for user_id in wanted:
+        reading.tell(principal, user_id, answer=found.get(user_id))
+
+
+def _principals(user_ids: set[int]) -> dict[int, Principal]:
+    rows = User.objects.filter(pk__in=user_ids).select_related("agent__owner").annotate(group=F("groups__name"))
+    users: dict[int, User] = {}
+    groups: dict[int, set[str]] = {}
+    for user in rows:
+        users.setdefault(user.pk, user)
+        groups.setdefault(user.pk, set()).update([user.group] if user.group else [])
+    return {pk: Principal(user, getattr(user, "agent", None), frozenset(groups[pk])) for pk, user in users.items()}
 
 
 def actor_of(user: User) -> Actor:
@@ -20,9 +59,8 @@ def actor_of(user: User) -> Actor:
 
 def agent_of(user: User | AnonymousUser | None) -> Agent | None:
     """The agent whose service user this is, with its owner; None for people."""
-    if user is None or user.pk is None:
-        return None
-    return Agent.objects.select_related("owner").filter(user_id=user.pk).first()
+    found = principal(user.pk) if user is not None and user.pk is not None else None
+    return found.agent if found else None
 
 
 def person_named(username: str) -> User | None:
@@ -30,12 +68,39 @@ def person_named(username: str) -> User | None:
     return User.objects.filter(username=username, is_active=True, agent__isnull=True).first()
 
 
+def ids_of(name: str) -> list[str]:
+    """The ids under which the log knows whoever has this name: a person's username, or an agent's name."""
+    people = User.objects.filter(username__iexact=name).values_list("pk", flat=True)
+    programs = Agent.objects.filter(name__iexact=name).values_list("pk", flat=True)
+    return [str(pk) for pk in (*people, *programs)]
+
+
+def names_of(actor_ids: Collection[str]) -> dict[str, str]:
+    """What to call actors by their ids in the log: people and agents there still are. Two queries."""
+    people = User.objects.filter(pk__in=[each for each in actor_ids if each.isdecimal() and len(each) < 10])
+    programs = Agent.objects.filter(pk__in=[each for each in actor_ids if _is_uuid(each)])
+    found = {str(user.pk): user.get_full_name() or user.get_username() for user in people}
+    return found | {str(pk): name for pk, name in programs.values_list("pk", "name")}
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
 def answerable(*user_ids: int | None) -> frozenset[int]:
     """The ids of everybody on the side of some users: they, and the owners of the agents they stand for."""
     given = {each for each in user_ids if each is not None}
-    if not given:
-        return frozenset()
-    return frozenset(given.union(Agent.objects.filter(user_id__in=given).values_list("owner_id", flat=True)))
+    agents = [found.agent for each in given if (found := principal(each)) is not None]
+    return frozenset(given.union(agent.owner_id for agent in agents if agent is not None))
+
+
+def stands_behind(user: User) -> frozenset[int]:
+    """The ids of the users this person answers for: themselves, and the service users of the agents they own."""
+    return frozenset({user.pk, *Agent.objects.filter(owner_id=user.pk).values_list("user_id", flat=True)})
 
 
 def asking_side(contract: Contract) -> frozenset[int]:
@@ -48,7 +113,9 @@ def asking_side(contract: Contract) -> frozenset[int]:
 
 def behind(contract: Contract) -> User | None:
     """Who is behind a contract: its requester, or on whose behalf Grace asked; None when it was Grace alone."""
-    return contract.requested_by or contract.on_behalf_of
+    user_id = contract.requested_by_id or contract.on_behalf_of_id
+    found = principal(user_id) if user_id is not None else None
+    return found.user if found else None
 
 
 def allows(agent: Agent, action_type: str) -> bool:
@@ -58,9 +125,12 @@ def allows(agent: Agent, action_type: str) -> bool:
 
 def unfit(contract: Contract) -> str:
     """Why those behind a contract may have it run no more, as a sentence; empty when they may."""
-    for user in (contract.requested_by, contract.on_behalf_of):
-        agent = agent_of(user)
-        if user is not None and not user.is_active:
+    for user_id in (contract.requested_by_id, contract.on_behalf_of_id):
+        found = principal(user_id) if user_id is not None else None
+        if found is None:
+            continue
+        user, agent = found.user, found.agent
+        if not user.is_active:
             return f"{agent.name if agent else user.get_username()} is no longer active."
         if agent is None:
             continue
@@ -73,4 +143,5 @@ def unfit(contract: Contract) -> str:
 
 def groups_of(user_id: int) -> frozenset[str]:
     """The names of a user's groups, as they are in the database now."""
-    return frozenset(Group.objects.filter(user__id=user_id).values_list("name", flat=True))
+    found = principal(user_id)
+    return found.groups if found else frozenset()

@@ -138,7 +138,7 @@ def test_filters_narrow_the_inbox(as_: Any, users: People, scene: Scene, query: 
 
 
 def test_more_than_a_page_is_reached_by_key(as_: Any, users: People, scene: Scene, monkeypatch: Any) -> None:
-    monkeypatch.setattr("governance.pages.base.PAGE_SIZE", 2)
+    monkeypatch.setattr("governance.pages.inbox.PAGE_SIZE", 2)
     wanted = {scene.ask(size).pk for size in (11, 12, 13)}
     first = as_(users.bea).get("/").context["shown"]
     second = as_(users.bea).get(f"/{first.next}").context["shown"]

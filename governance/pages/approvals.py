@@ -1,4 +1,4 @@
-"""The inbox, one request with everything a decision needs, and the decision."""
+"""One request with everything a decision needs, and the decision."""
 
 from __future__ import annotations
 
@@ -7,163 +7,154 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
-from governance import approvals, principals, risk
+from governance import approvals, comments, principals, risk
 from governance.models import ApprovalRequest, Decision
+from verification.models import Contract, Revision
 
-from . import base, diffs, effects, timelines
+from . import base, diffs, edits, effects, reasons, timelines, wordings
 from .base import PageRequest
 
 PENDING = ApprovalRequest.State.PENDING
-TIERS = ("tier_2", "tier_3")
-STATES = [
-    ("pending", "Pending"),
-    *((state.value, state.label) for state in ApprovalRequest.State if state != PENDING),
-]
-ALL = "all"
+AGREED = (ApprovalRequest.State.APPROVED, ApprovalRequest.State.SPENT)
 
-LIVE_FACTS = (
-    *("requested", "decided", "granted", "rejected", "changes_requested"),
-    *("withdrawn", "expired", "cancelled", "stale"),
-)
-"""What changes the inbox, as facts `approval.*` of the live stream."""
-
-_VERDICTS = {"approve": "approved", "reject": "rejected", "request_changes": "asked for changes to"}
+VERDICTS = {"approve": "approved", "reject": "rejected", "request_changes": "asked for changes to"}
 _NOT_COMPARED = ("/expires_at", "/fingerprint", "/version", "/criteria")
 
 
 @base.page("approvals.read")
-def inbox(request: PageRequest) -> HttpResponse:
-    """What waits for people: pending first and riskiest first, or any other state, newest first."""
-    state = request.GET.get("state") or PENDING.value
-    rows = base.filtered(request, _requests(), tier="tier", action="contract__action_type", agent="requester_label")
-    if state != ALL:
-        rows = rows.filter(state=state)
-    order = ("-risk_score", "created_at", "id") if state == PENDING else ("-created_at", "-id")
-    shown = base.cut(request, rows, order=order)
-    for row in shown.rows:
-        _count_slots(row, request.user.pk)
-    pending = ApprovalRequest.objects.filter(state=PENDING)
-    return render(
-        request,
-        "console/inbox.html",
-        {
-            "shown": shown,
-            "state": state,
-            "states": [*STATES, (ALL, "All")],
-            "tiers": TIERS,
-            "actions": _options(pending, "contract__action_type"),
-            "agents": _options(pending, "requester_label"),
-            "pending": base.visible(request, pending).count(),
-            "narrowed": bool({"tier", "action", "agent", "cursor"} & request.GET.keys()) or state != PENDING,
-            "live_facts": LIVE_FACTS,
-        },
-    )
-
-
-def _requests() -> QuerySet[ApprovalRequest]:
-    standing = Decision.objects.filter(withdrawn_at=None, verdict=Decision.Verdict.APPROVE)
-    return ApprovalRequest.objects.select_related("contract").prefetch_related(
-        Prefetch("decisions", queryset=standing, to_attr="standing")
-    )
-
-
-def _count_slots(row: Any, user_id: int) -> None:
-    """Open and filled places, close enough for a list: the page of the request matches people to groups."""
-    needed = sum(each["count"] for each in row.requirements.get("approvals", []))
-    row.given = min(len(row.standing), needed)
-    row.dots = [place < row.given for place in range(needed)]
-    row.mine = any(each.person_id == user_id for each in row.standing)
-
-
-def _options(rows: QuerySet[ApprovalRequest], column: str) -> list[str]:
-    return list(rows.order_by(column).values_list(column, flat=True).distinct()[:100])
+def approval(request: PageRequest, request_id: UUID) -> HttpResponse:
+    """Everything a decision needs, and everything that came of it."""
+    return show(request, request_id)
 
 
 @base.page("approvals.read")
-def approval(request: PageRequest, request_id: UUID) -> HttpResponse:
-    """Everything a decision needs."""
-    return show(request, request_id)
+def brief(request: PageRequest, request_id: UUID) -> HttpResponse:
+    """Everything a decision needs, as a part of the inbox."""
+    return show_brief(request, request_id)
 
 
 def show(request: PageRequest, request_id: UUID, *, refused: Refused | None = None) -> HttpResponse:
     """The page of one request; with `refused`, what was refused stands beside the form."""
-    rows = ApprovalRequest.objects.select_related("contract", "revision", "policy", "assessment", "requested_by")
-    item = base.find(request, rows, pk=request_id)
+    if base.wants_fragment(request):
+        return show_brief(request, request_id, refused=refused)
+    item = _item(request, request_id)
+    contract = item.contract
+    return render(
+        request,
+        "console/approval.html",
+        {
+            **_evidence(request, item),
+            "columns": (columns := compared_wordings(contract, item)),
+            "wording_rows": wordings.compared([each.document for each in columns]),
+            "newer": contract.approval_requests.filter(created_at__gt=item.created_at).first(),
+            "moments": timelines.of(contract_id=contract.pk),
+            "may_comment": "approvals.comment" in request.permissions,
+            "commenting": request.path.endswith("/comment"),
+            "next_pending": _next(request, item),
+            "refused": refused,
+        },
+    )
+
+
+def show_brief(request: PageRequest, request_id: UUID, *, refused: Refused | None = None) -> HttpResponse:
+    """The part of a page on which one request is decided; with `refused`, why it was not."""
+    item = _item(request, request_id)
+    context = {**_evidence(request, item), "brief": True, "refused": refused}
+    return base.fragment(request, "console/brief.html", context)
+
+
+def _item(request: PageRequest, request_id: UUID) -> ApprovalRequest:
+    rows = ApprovalRequest.objects.select_related(
+        "contract__on_behalf_of", "revision", "policy", "assessment", "requested_by"
+    )
+    return base.find(request, rows, pk=request_id)
+
+
+def _evidence(request: PageRequest, item: ApprovalRequest) -> dict[str, Any]:
+    """What a decision is made on, and whether this person may make it."""
     contract = item.contract
     decisions = list(item.decisions.all())
     why_not = _why_not(request, item, decisions)
     slots = approvals.slots(item, now=base.now())
     previous = _previous(item)
-    now_risk = risk.assess(
+    return {
+        "item": item,
+        "contract": contract,
+        "revision": item.revision,
+        "effect": effects.expected(item.revision.expected_effect),
+        "asker": principals.agent_of(item.requested_by),
+        "behalf": principals.actor_of(contract.on_behalf_of) if contract.on_behalf_of else None,
+        "reversibility": item.risk.get("reversibility", ""),
+        "rules": item.assessment.rules,
+        "record": _record(item),
+        "slots": slots,
+        "filled": sum(1 for slot in slots if slot.person),
+        "decisions": decisions,
+        "comments": list(item.comments.all()),
+        "previous": previous,
+        "changes": changes_since(previous, item),
+        "deadline": approvals.deadline(item, now=base.now()),
+        "may_decide": item.state == PENDING and not why_not,
+        "why_not": why_not,
+        "may_withdraw": _may_withdraw(request, item, decisions),
+        "outcome": {"approved": "ok", "spent": "ok", "rejected": "bad"}.get(item.state, ""),
+        "quick_reasons": reasons.QUICK,
+    }
+
+
+def _record(item: ApprovalRequest) -> list[dict[str, Any]]:
+    contract = item.contract
+    records = risk.assess(
         action_type=contract.action_type,
         target=contract.target,
         requested_by_id=contract.requested_by_id,
         reversibility=None,
-    )
-    return render(
-        request,
-        "console/approval.html",
-        {
-            "item": item,
-            "contract": contract,
-            "revision": item.revision,
-            "effect": effects.expected(item.revision.expected_effect),
-            "asker": principals.agent_of(item.requested_by),
-            "reversibility": item.risk.get("reversibility", ""),
-            "rules": item.assessment.rules,
-            "record": [
-                {"label": "this target", **now_risk.records["target"].as_dict()},
-                {"label": contract.action_type, **now_risk.records["action_type"].as_dict()},
-                {"label": item.requester_label, **now_risk.records["requester"].as_dict()},
-            ],
-            "slots": slots,
-            "filled": sum(1 for slot in slots if slot.person),
-            "decisions": decisions,
-            "previous": previous,
-            "changes": _changes(previous, item),
-            "newer": contract.approval_requests.filter(created_at__gt=item.created_at).first(),
-            "moments": timelines.of(contract_id=contract.pk),
-            "deadline": approvals.deadline(item, now=base.now()),
-            "may_decide": item.state == PENDING and not why_not,
-            "why_not": why_not,
-            "may_withdraw": _may_withdraw(request, item, decisions),
-            "next_pending": _next(item),
-            "outcome": {"approved": "ok", "spent": "ok", "rejected": "bad"}.get(item.state, ""),
-            "refused": refused,
-        },
-    )
+    ).records
+    return [
+        {"label": "this target", **records["target"].as_dict()},
+        {"label": contract.action_type, **records["action_type"].as_dict()},
+        {"label": item.requester_label, **records["requester"].as_dict()},
+    ]
 
 
 def _why_not(request: PageRequest, item: ApprovalRequest, decisions: list[Decision]) -> str:
     """Why this person cannot decide this request, for them to read; empty when they can."""
     if item.state != PENDING:
         return ""
-    no = approvals.refusal(item, request.user, now=base.now())
-    if isinstance(no, approvals.SeparationOfDuties):
-        if request.user.pk == item.requested_by_id:
-            return "You asked for this; someone else must decide."
-        if item.requested_by_id is None:
-            return "You, or an agent of yours, reported what this answers; someone else must decide."
-        return "You own the agent that asked; someone else must decide."
-    if no is not None:
-        return "You may read this, not decide it." if "approvals.decide" not in request.permissions else no.detail
-    if any(each.person_id == request.user.pk and each.withdrawn_at is None for each in decisions):
+    if (no := approvals.refusal(item, request.user, now=base.now())) is not None:
+        return why_not(no, request, item)
+    if _mine(request, decisions):
         return "You have decided. Others still have to."
     return ""
 
 
+def why_not(no: Refused, request: PageRequest, item: ApprovalRequest) -> str:
+    """A refusal in words that say what it has to do with this person."""
+    if isinstance(no, approvals.SeparationOfDuties):
+        behind = principals.stands_behind(request.user)
+        if request.user.pk == item.requested_by_id:
+            return "You asked for this; someone else must decide."
+        if item.requested_by_id in behind:
+            return "You own the agent that asked; someone else must decide."
+        if item.contract.on_behalf_of_id in behind:
+            return "You, or an agent of yours, reported what this answers; someone else must decide."
+        return no.detail
+    return "You may read this, not decide it." if "approvals.decide" not in request.permissions else no.detail
+
+
+def _mine(request: PageRequest, decisions: list[Decision]) -> list[Decision]:
+    """The decisions that stand and were made by this person or in their name."""
+    standing = [each for each in decisions if each.withdrawn_at is None]
+    return [each for each in standing if request.user.pk in (each.person_id, each.on_behalf_of_id)]
+
+
 def _may_withdraw(request: PageRequest, item: ApprovalRequest, decisions: list[Decision]) -> bool:
-    if "approvals.withdraw" not in request.permissions or item.state not in (
-        PENDING,
-        ApprovalRequest.State.APPROVED,
-    ):
-        return False
-    return any(each.person_id == request.user.pk and each.withdrawn_at is None for each in decisions)
+    open_still = item.state in (PENDING, ApprovalRequest.State.APPROVED)
+    return open_still and "approvals.withdraw" in request.permissions and bool(_mine(request, decisions))
 
 
 def _previous(item: ApprovalRequest) -> ApprovalRequest | None:
@@ -171,7 +162,7 @@ def _previous(item: ApprovalRequest) -> ApprovalRequest | None:
     return earlier.order_by("-created_at").first()
 
 
-def _changes(previous: ApprovalRequest | None, item: ApprovalRequest) -> list[diffs.Change]:
+def changes_since(previous: ApprovalRequest | None, item: ApprovalRequest) -> list[diffs.Change]:
     """What is different from the request before: in what is asked, and in the world."""
     if previous is None:
         return []
@@ -181,9 +172,41 @@ def _changes(previous: ApprovalRequest | None, item: ApprovalRequest) -> list[di
     return found + diffs.between(drift.get("before"), drift.get("after"), "/observed")
 
 
-def _next(item: ApprovalRequest) -> ApprovalRequest | None:
-    pending = ApprovalRequest.objects.filter(state=PENDING).exclude(pk=item.pk)
-    return pending.order_by("-risk_score", "created_at", "id").first()
+def compared_wordings(contract: Contract, item: ApprovalRequest | None = None) -> list[wordings.Column]:
+    """What was proposed, is asked now, was approved, and ran, where there is more than one wording."""
+    if contract.current_revision == 1:
+        return []
+    numbered = {each.number: each for each in contract.revisions.all()}
+    agreed = contract.approval_requests.filter(state__in=AGREED).select_related("revision").first()
+    ran = contract.executions.exclude(started_at=None).select_related("revision").order_by("-attempt").first()
+    columns = [_column("Proposed", numbered[1])]
+    if item is not None and item.state == PENDING:
+        columns.append(_column("Asked now", item.revision))
+    if agreed is not None:
+        columns.append(_column("Approved", agreed.revision))
+    if ran is not None:
+        columns.append(_column("Effective", ran.revision))
+    return columns if len(columns) > 1 else [*columns, _column("Last wording", numbered[contract.current_revision])]
+
+
+def _column(title: str, revision: Revision) -> wordings.Column:
+    made = {"proposed": "proposed", "revised": "revised", "edited": "edited"}[revision.origin]
+    document = {
+        "parameters": revision.parameters,
+        "expected_effect": revision.expected_effect,
+        "preconditions": revision.preconditions,
+        "not_before": revision.not_before.isoformat() if revision.not_before else None,
+    }
+    return wordings.Column(title, f"revision {revision.number}, {made} by {revision.made_by_label}", document)
+
+
+def _next(request: PageRequest, item: ApprovalRequest) -> ApprovalRequest | None:
+    """The riskiest pending request this person has not decided and is not behind."""
+    behind = principals.stands_behind(request.user)
+    decided = Decision.objects.filter(person_id=request.user.pk, withdrawn_at=None).values("request_id")
+    pending = base.visible(request, ApprovalRequest.objects.filter(state=PENDING).exclude(pk=item.pk))
+    others = pending.exclude(pk__in=decided).exclude(contract__requested_by_id__in=behind)
+    return others.order_by("-risk_score", "created_at", "id").first()
 
 
 @base.act("approvals.decide", shown_by=show)
@@ -196,12 +219,17 @@ def decide(request: PageRequest, request_id: UUID) -> HttpResponse:
         user=request.user,
         verdict=verdict,
         digest=request.POST.get("digest", ""),
-        reason=request.POST.get("reason", "").strip(),
-        edits=None,
+        reason=reasons.given(request.POST),
+        edits=edits.later(request.POST),
         now=base.now(),
     )
-    messages.success(request, f"You {_VERDICTS.get(verdict, verdict)} {decided.contract}.")
-    return redirect("approval", request_id=request_id)
+    said = f"You {VERDICTS.get(verdict, verdict)} {decided.contract}."
+    if base.wants_fragment(request):
+        slots = approvals.slots(decided, now=base.now())
+        left = sum(1 for slot in slots if slot.person is None)
+        return base.fragment(request, "console/decided.html", {"item": decided, "said": said, "left": left})
+    messages.success(request, said)
+    return redirect("approval", request_id=decided.pk)
 
 
 @base.act("approvals.withdraw", shown_by=show)
@@ -215,4 +243,19 @@ def withdraw(request: PageRequest, request_id: UUID) -> HttpResponse:
         now=base.now(),
     )
     messages.success(request, "Your decision is withdrawn.")
+    return redirect("approval", request_id=request_id)
+
+
+@base.act("approvals.comment", shown_by=show)
+def comment(request: PageRequest, request_id: UUID) -> HttpResponse:
+    """Say something about the request, with links to the evidence, one on a line."""
+    comments.add(
+        request_id=request_id,
+        text=request.POST.get("text", "").strip(),
+        links=request.POST.get("links", "").split(),
+        by=principals.actor_of(request.user),
+        user=request.user,
+        now=base.now(),
+    )
+    messages.success(request, "Your comment stands below the request.")
     return redirect("approval", request_id=request_id)

@@ -13,7 +13,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import is_valid_path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -23,6 +23,8 @@ from auditlog.refusals import Refused
 from governance import access
 
 PAGE_SIZE = 50
+FRAGMENT = "X-Grace-Fragment"
+"""The header, asked and answered, of a page's part."""
 
 View = Callable[..., HttpResponse]
 Row = TypeVar("Row", bound=Model)
@@ -123,6 +125,18 @@ def _page_of(path: str) -> str:
     return path or "/"
 
 
+def wants_fragment(request: HttpRequest) -> bool:
+    """Whether a script asks for a part of a page, to put it where somebody reads."""
+    return request.headers.get(FRAGMENT) == "1"
+
+
+def fragment(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    """A part of a page; the header tells the script that this is what it asked for, and not a page to log in."""
+    response = render(request, template, context)
+    response[FRAGMENT] = "1"
+    return response
+
+
 def recognise(request: HttpRequest) -> PageRequest:
     """The request, with everything its user may read once."""
     known = cast(PageRequest, request)
@@ -143,12 +157,18 @@ def find(request: PageRequest, rows: QuerySet[Row], **key: Any) -> Row:
     return found
 
 
-def cut(request: PageRequest, rows: QuerySet[Any], *, order: tuple[str, ...] = ("-created_at", "-id")) -> Shown:
+def cut(
+    request: PageRequest,
+    rows: QuerySet[Any],
+    *,
+    order: tuple[str, ...] = ("-created_at", "-id"),
+    limit: int | None = None,
+) -> Shown:
     """The page of rows the query asks for, by key; `order` are columns never null, the last one unique."""
     found = keyset.cut(
         access.visible(request.user, rows),
         order=order,
-        limit=PAGE_SIZE,
+        limit=limit or PAGE_SIZE,
         cursor=request.GET.get("cursor") or None,
     )
     return Shown(found.items, _asking(request, found.next), _asking(request, found.previous))

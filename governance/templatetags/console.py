@@ -13,8 +13,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from governance import principals
+from governance import receipts as receipting
 from governance.models import ApprovalRequest, Hold
-from governance.pages import diffs, pretty, words
+from governance.pages import diffs, pretty, wordings, words
 
 register = template.Library()
 
@@ -167,6 +168,12 @@ def pretty_json(value: Any) -> SafeString:
     return pretty.json_html(value)
 
 
+@register.simple_tag
+def wording(value: Any) -> SafeString | str:
+    """A member of one of several wordings, or that this one has none."""
+    return format_html('<span class="muted">absent</span>') if value is wordings.ABSENT else pretty.json_html(value)
+
+
 @register.filter
 def visible(value: Any) -> str:
     """Text with nothing invisible in it."""
@@ -210,10 +217,21 @@ def preview(shown: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@register.inclusion_tag("console/timeline.html")
-def timeline(moments: list[Any]) -> dict[str, Any]:
-    """A story, oldest first."""
-    return {"moments": moments}
+@register.inclusion_tag("console/timeline.html", takes_context=True)
+def timeline(context: template.Context, moments: list[Any]) -> dict[str, Any]:
+    """A story, oldest first; whoever reads the log goes from here to its entries, and to receipts of decisions."""
+    reads = "auditlog.read" in getattr(context["request"], "permissions", ())
+    return {"moments": moments, "reads": reads, "signed": receipting.signed_size() if reads and moments else 0}
+
+
+@register.inclusion_tag("console/receipts.html", takes_context=True)
+def receipts(context: template.Context, item: ApprovalRequest) -> dict[str, Any]:
+    """The receipts of the decisions on a request, for whoever reads the log."""
+    request = context["request"]
+    reads = "auditlog.read" in getattr(request, "permissions", ())
+    found = receipting.of([item.pk]) if reads else []
+    waiting = not all(each.ready for each in found)
+    return {"receipts": found, "waiting": waiting, "request_id": item.pk, "again": request.get_full_path()}
 
 
 @register.simple_tag(takes_context=True)

@@ -1,0 +1,202 @@
+"""Approving something else than was asked: a form for the new wording, and what it would do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+
+from auditlog.refusals import FieldError, Refused
+from governance import approvals, principals
+from governance.asking import Examined
+from governance.models import ApprovalRequest
+from verification.models import Revision
+
+from . import base, pretty
+from .base import PageRequest
+
+FIELDS = ("parameters", "expected_effect", "not_before", "reason")
+PENDING = ApprovalRequest.State.PENDING
+JsonDict = dict[str, Any]
+
+
+class BadEdit(Refused):
+    """The form does not say what is to be different; `errors` names the fields."""
+
+    code = "bad_edit"
+    kind = Refused.Kind.INVALID
+
+
+@base.page("approvals.decide")
+def edit(request: PageRequest, request_id: UUID) -> HttpResponse:
+    """The form, filled with what was asked."""
+    return show(request, request_id)
+
+
+def show(
+    request: PageRequest, request_id: UUID, *, refused: Refused | None = None, tried: Examined | None = None
+) -> HttpResponse:
+    """The form; with `refused`, each error stands at its field; with `tried`, what the edit would do stands above."""
+    rows = ApprovalRequest.objects.select_related("contract", "revision")
+    item = base.find(request, rows, pk=request_id)
+    revision = item.revision
+    asked = {
+        "parameters": _written(revision.parameters),
+        "expected_effect": _written(revision.expected_effect),
+        "not_before": _local(revision.not_before),
+        "reason": "",
+    }
+    by_field = _by_field(refused.errors if refused else ())
+    no = approvals.refusal(item, request.user, now=base.now())
+    return render(
+        request,
+        "console/edit.html",
+        {
+            "item": item,
+            "contract": item.contract,
+            "digest": request.POST.get("digest", item.digest),
+            "fields": {
+                name: {"text": request.POST.get(name, asked[name]), "errors": by_field[name]} for name in FIELDS
+            },
+            "refused": refused,
+            "other_errors": by_field[""],
+            "tried": tried,
+            "may_decide": item.state == PENDING and no is None,
+            "why_not": no.detail if no else "This request is no longer pending.",
+        },
+    )
+
+
+@base.act("approvals.decide", shown_by=show)
+def preview(request: PageRequest, request_id: UUID) -> HttpResponse:
+    """What the edit would do and whom it would ask. Nothing is written."""
+    revision = _revision(request, request_id)
+    tried = approvals.try_edit(
+        request_id=request_id,
+        by=principals.actor_of(request.user),
+        user=request.user,
+        digest=request.POST.get("digest", ""),
+        edits=read(request.POST, revision),
+        now=base.now(),
+    )
+    return show(request, request_id, tried=tried)
+
+
+@base.act("approvals.decide", shown_by=show)
+def approve(request: PageRequest, request_id: UUID) -> HttpResponse:
+    """Approve the edited wording: a revision and a request of its own, on which only this approval counts."""
+    revision = _revision(request, request_id)
+    opened = approvals.decide(
+        request_id=request_id,
+        by=principals.actor_of(request.user),
+        user=request.user,
+        verdict="approve",
+        digest=request.POST.get("digest", ""),
+        reason=request.POST.get("reason", "").strip(),
+        edits=read(request.POST, revision),
+        now=base.now(),
+    )
+    messages.success(request, "You approved it as edited. This is the request for the new wording.")
+    return redirect("approval", request_id=opened.pk)
+
+
+def _revision(request: PageRequest, request_id: UUID) -> Revision:
+    return base.find(request, ApprovalRequest.objects.select_related("revision"), pk=request_id).revision
+
+
+def read(sent: QueryDict, revision: Revision) -> JsonDict:
+    """What a form changes, as the edits of a decision: only what differs from the revision. Raises BadEdit."""
+    errors: list[FieldError] = []
+    edits: JsonDict = {}
+    for name in ("parameters", "expected_effect"):
+        value = _object(sent.get(name, ""), name, errors)
+        if value is not None and value != getattr(revision, name):
+            edits[name] = value
+    edits |= _start(sent.get("not_before", ""), revision.not_before, errors)
+    if errors:
+        raise BadEdit("The edit cannot be read.", errors=errors)
+    if not edits:
+        raise BadEdit("Nothing is different from what was asked; approve it as it is.")
+    return edits
+
+
+def later(sent: QueryDict) -> JsonDict | None:
+    """The edit an approval makes that names a time to begin, and nothing else; None without one. Raises BadEdit."""
+    errors: list[FieldError] = []
+    edits = _start(sent.get("not_before", ""), None, errors) if sent.get("verdict") == "approve" else {}
+    if errors:
+        raise BadEdit(errors[0].detail, errors=errors)
+    return edits or None
+
+
+def _object(text: str, name: str, errors: list[FieldError]) -> JsonDict | None:
+    try:
+        value = json.loads(text, object_pairs_hook=_members, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        detail = f"This is not JSON: {error.msg}, in line {error.lineno} at column {error.colno}."
+        errors.append(FieldError(f"/edits/{name}", "not_json", detail))
+    except (ValueError, RecursionError) as error:
+        detail = str(error) if isinstance(error, ValueError) else "This is nested too deep."
+        errors.append(FieldError(f"/edits/{name}", "not_json", detail))
+    else:
+        if isinstance(value, dict):
+            return value
+        errors.append(FieldError(f"/edits/{name}", "wrong_type", "A JSON object is expected."))
+    return None
+
+
+def _members(pairs: Iterable[tuple[str, Any]]) -> JsonDict:
+    """A JSON object, refused when a name stands in it twice: a reader would see one of them, and the other count."""
+    found: JsonDict = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"The name {pretty.visible(name)[:80]!r} stands twice in the same object.")
+        found[name] = value
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON.")
+
+
+def _start(text: str, before: datetime | None, errors: list[FieldError]) -> JsonDict:
+    """The time to begin, typed in UTC as browsers write it, if it is another one than before."""
+    at = "/edits/not_before"
+    if not text.strip():
+        if before is not None:
+            detail = "A start that was asked for cannot be left out; give an earlier one."
+            errors.append(FieldError(at, "missing", detail))
+        return {}
+    if text.strip() == _local(before):
+        return {}
+    try:
+        start = datetime.fromisoformat(text.strip())
+    except ValueError:
+        errors.append(FieldError(at, "wrong_type", "A date and a time are expected, such as 2026-11-24T02:00."))
+        return {}
+    start = start.replace(tzinfo=UTC) if start.tzinfo is None else start
+    return {"not_before": start.isoformat()}
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _local(at: datetime | None) -> str:
+    """A time as a browser's field for date and time holds it, in UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S") if at else ""
+
+
+def _by_field(errors: Iterable[FieldError]) -> dict[str, list[FieldError]]:
+    """Errors by the field of the form they are about; those about none are under ""."""
+    found: dict[str, list[FieldError]] = {name: [] for name in (*FIELDS, "")}
+    for error in errors:
+        name = error.pointer.removeprefix("/edits").split("/")[1:2]
+        found[name[0] if name and name[0] in FIELDS else ""].append(error)
+    return found
