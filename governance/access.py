@@ -161,7 +161,7 @@ def own_permissions(user: User | AnonymousUser) -> frozenset[str]:
         return ADMINISTRATOR_PERMISSIONS
     groups = principals.groups_of(user.pk)
     granted = [ROLES[group] for group in groups if group in ROLES]
-    if groups & policies.named_groups():
+    if "reviewers" not in groups and groups and groups & policies.named_groups():
         granted.append(ROLES["reviewers"])
     return frozenset().union(*granted)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from auditlog import log
+from auditlog import log, reading
 from auditlog.actors import Actor
 from auditlog.refusals import Refused
 from auditlog.subjects import Subject
@@ -55,6 +55,7 @@ def reached(start: frozenset[int], steps: Iterable[tuple[int, int]]) -> frozense
     return found
 
 
+@reading.remembered
 def in_force(*, now: datetime) -> InForce:
     """The delegations in force at a moment."""
     lasting = Delegation.objects.filter(ended_at=None, starts_at__lte=now, ends_at__gt=now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+from auditlog import reading
 from auditlog.actors import SYSTEM
 from auditlog.refusals import Refused
 from verification import executors
@@ -24,6 +25,7 @@ LONGEST_WAIT_SECONDS = 300.0
 USABLE = (ApprovalRequest.State.APPROVED, ApprovalRequest.State.SPENT)
 
 
+@reading.remembered
 def request_of(contract: Contract) -> ApprovalRequest | None:
     """The request whose approval this contract runs on, locked; retries run on one that is spent already (E)."""
     found = ApprovalRequest.objects.select_for_update(of=("self",)).filter(contract=contract, state__in=USABLE)
@@ -33,6 +35,7 @@ def request_of(contract: Contract) -> ApprovalRequest | None:
     return request
 
 
+@reading.remembered
 def frozen_of(contract: Contract) -> ApprovalRequest | Assessment | None:
     """What a contract was authorized on: its approved request, or for tier_1 its assessment."""
     if (request := request_of(contract)) is not None:

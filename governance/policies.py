@@ -13,7 +13,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db.models import Max
 
-from auditlog import log
+from auditlog import log, reading
 from auditlog.actors import Actor
 from auditlog.refusals import Refused
 from auditlog.subjects import Subject
@@ -86,6 +86,7 @@ class Evaluation:
         return {**self.ruling.as_dict(), "policy": in_force, "risk": self.risk.as_dict()}
 
 
+@reading.remembered
 def current() -> Policy:
     """The version in force. Raises NoPolicy, and PolicyDamaged when its row was changed behind our back."""
     row = Policy.objects.filter(is_active=True).first()

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import IntegrityError
 from django.db.models import Exists, F, OuterRef, Subquery
 
-from auditlog import jobs, log
+from auditlog import jobs, log, reading
 from auditlog.actors import SYSTEM
 from auditlog.jobs import Lease, LeaseLost
 from auditlog.models import JobState
@@ -193,11 +193,13 @@ def begin(
             execution.delete()
             return Closed("contract", "not_startable", f"The contract is {contract.state}.", Then.CANCEL)
         dispatch = Dispatch(contract, execution.revision, execution, observation, fingerprint, now)
-        why = _unmet(contract, unmet) if unmet else gates.first_closed(dispatch)
+        with reading.once():
+            why = _unmet(contract, unmet) if unmet else gates.first_closed(dispatch)
+            if why is None:
+                gates.begun(dispatch)
         if why is not None:
             _turn_away(dispatch, why)
             return why
-        gates.begun(dispatch)
         execution.baseline_metrics = baseline_metrics
         _start(contract, execution, dispatch, token=lease.token, deadline_seconds=deadline_seconds)
         return execution
