@@ -225,7 +225,16 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 MEDIA_ROOT = VAR_DIR / "files"
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+# --- mail -----------------------------------------------------------------------------------------
+
+_mail_server = env.mail_server("EMAIL_URL")
+MAIL_ENABLED = bool(_mail_server)
+globals().update(_mail_server)
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if MAIL_ENABLED else 'console'}.EmailBackend"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"Grace <grace@{urlsplit(PUBLIC_URL).hostname}>")
+NOTIFY_EMAILS = env.words("NOTIFY_EMAILS", [])
 
 # --- who: people, agents, logins -----------------------------------------------------------------
 
@@ -325,6 +334,10 @@ SPECTACULAR_SETTINGS = {
         {"name": "benchmarks", "description": "Measured checks, compared with their golden run"},
         {"name": "policies", "description": "Who may, and on whose word"},
         {"name": "holds", "description": "The switch that stops things"},
+        {"name": "freezes", "description": "Recurring times in which nothing of a tier starts"},
+        {"name": "delegations", "description": "Deciding in somebody's name for a while"},
+        {"name": "grants", "description": "Routine work that need not tire reviewers"},
+        {"name": "break-glass", "description": "One action now, on one person's word, reviewed afterwards"},
         {"name": "agents", "description": "Programs that propose, and their keys"},
         {"name": "webhooks", "description": "Who is told of which facts"},
         {"name": "events", "description": "Facts, listed and live"},
