@@ -22,14 +22,19 @@ from tests.harness.people import People
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
+# What needs more than Python and pip runs only when it is asked for, with `-m`.
+ON_REQUEST = ("browser", "screenshots", "foreign")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about the other database: deselected and counted as such, never skipped."""
+    """Leave out what is about the other database or was not asked for: deselected and counted so, never skipped."""
     vendor = "sqlite" if django_settings.DATABASES["default"]["ENGINE"].endswith("sqlite3") else "postgres"
     other = {"sqlite": "postgres", "postgres": "sqlite"}[vendor]
-    left_out = [item for item in items if item.get_closest_marker(other)]
+    unwanted = [other, *(marker for marker in ON_REQUEST if marker not in config.option.markexpr)]
+    left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in unwanted)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker(other)]
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

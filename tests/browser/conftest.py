@@ -108,17 +108,3 @@ def visit(chromium: Browser, live_server: Any, settings: Any) -> Iterator[Callab
     yield visit
     for context in contexts:
         context.close()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without `-m browser` these tests are left out, and counted as such: `make test` needs Python and pip only."""
-    chosen = config.option.markexpr
-    left_out = [
-        item
-        for item in items
-        for marker in ("browser", "screenshots")
-        if item.get_closest_marker(marker) and marker not in chosen
-    ]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
