@@ -1,4 +1,4 @@
-"""Plain lists: snapshots, benchmark runs, jobs, webhooks."""
+"""Plain lists: snapshots, jobs, webhooks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.shortcuts import render
 
 from auditlog.models import Job, JobState
 from governance.models import Delivery, Webhook
-from verification.models import BenchmarkRun, Snapshot
+from verification.models import Snapshot
 
 from . import base
 from .base import PageRequest
@@ -24,13 +24,6 @@ def snapshots(request: PageRequest) -> HttpResponse:
         "console/snapshots.html",
         {"shown": base.cut(request, rows), "kinds": Snapshot.Kind.choices, "states": Snapshot.State.choices},
     )
-
-
-@base.page("benchmarks.read")
-def benchmarks(request: PageRequest) -> HttpResponse:
-    """Benchmark runs, newest first."""
-    rows = base.filtered(request, BenchmarkRun.objects.all(), suite="suite")
-    return render(request, "console/benchmarks.html", {"shown": base.cut(request, rows)})
 
 
 @base.page("jobs.read")

@@ -34,6 +34,8 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("contracts", "Contracts", "contracts.read"),
             ("missions", "Missions", "missions.read"),
             ("incidents", "Incidents", "incidents.read"),
+            ("playbooks", "Playbooks", "playbooks.read"),
+            ("learning", "Learning", "learning.read"),
             ("snapshots", "Snapshots", "snapshots.read"),
             ("benchmarks", "Benchmarks", "benchmarks.read"),
             ("jobs", "Jobs", "jobs.read"),
