@@ -65,6 +65,10 @@ class Cancelled(Exception):
     """Raised by a runner that stopped because it was asked to."""
 
 
+class GiveUp(Exception):
+    """Raised by a runner: it failed, and trying again by itself would be in vain. The job is dead at once."""
+
+
 class NotCancellable(Refused):
     """The job has ended, or is everyday work that carries something of its own, which is what can be cancelled."""
 
@@ -114,8 +118,9 @@ def runner(
     """Register a function `(job, lease) -> result or None` as what runs jobs of `kind`.
 
     Its lease lasts `lease_seconds`, by default the setting JOB_LEASE_SECONDS; it is renewed while the job runs.
-    It may raise RunAgain or Cancelled; any other exception is a failed attempt. `take` claims in the transaction of the
-    job's own claim what the job is about; what it answers is `lease.taken`, and what it raises is raised by the runner.
+    It may raise RunAgain, Cancelled or GiveUp; any other exception is a failed attempt. `take` claims in the
+    transaction of the job's own claim what the job is about; what it answers is `lease.taken`, and what it raises is
+    raised by the runner.
     """
 
     def register(run: Callable[[Job, Lease], JsonDict | None]) -> Callable[[Job, Lease], JsonDict | None]:
@@ -313,7 +318,7 @@ def _attempt(job: Job, lease: Lease, not_taken: Exception | None) -> None:
 def _failed(job: Job, lease: Lease, error: Exception) -> None:
     text = f"{type(error).__name__}: {error}"[:4000]
     failures = job.attempts - job.losses
-    if failures >= job.max_attempts:
+    if failures >= job.max_attempts or isinstance(error, GiveUp):
         _finish(lease, state=JobState.DEAD, fact=JobFact.FAILED, outcome="failure", error=text)
     else:
         wait = backoff(failures)
@@ -416,18 +421,10 @@ def is_owed(*, kind: str, subject_id: str) -> bool:
     return Job.objects.filter(kind=kind, subject_id=str(subject_id)).exclude(state__in=FINAL).exists()
 
 
-def reschedule(*, kind: str, subject_id: str, due_at: datetime, now: datetime) -> bool:
-    """Give a queued job another time. Whether there was one."""
-    with log.recording():
-        waiting = Job.objects.filter(kind=kind, subject_id=str(subject_id), state=JobState.QUEUED)
-        job = waiting.select_for_update().order_by("created_at").first()
-        if job is None:
-            return False
-        job.due_at, job.sent_at = due_at, now if due_at <= now else None
-        job.save(update_fields=["due_at", "sent_at"])
-        if job.sent_at is not None:
-            _send_on_commit(job)
-    return True
+def drop(*, kind: str, subject_id: str, now: datetime) -> int:
+    """What queued jobs would have done is not wanted any more, and who dropped it says so. Returns how many it were."""
+    waiting = Job.objects.filter(kind=kind, subject_id=str(subject_id), state=JobState.QUEUED)
+    return waiting.update(state=JobState.CANCELLED, finished_at=now)
 
 
 def bring_forward(*, kind: str, subject_id: str, now: datetime) -> int:

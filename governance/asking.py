@@ -242,7 +242,7 @@ def open_request(
 ) -> ApprovalRequest:
     """Freeze what people are asked, and say that they are asked. Inside `recording()`."""
     assert examined.look is not None, "what people are asked about is not denied"
-    request = ApprovalRequest.objects.create(
+    request = ApprovalRequest(
         contract=contract,
         revision=revision,
         tier=assessment.tier,
@@ -262,7 +262,8 @@ def open_request(
         created_at=now,
         expires_at=assessment.expires_at,
     )
-    pressing.schedule(request)
+    request.remind_at = pressing.next_look(request)
+    request.save(force_insert=True)
     with contracts.story(contract):
         log.append(
             ApprovalFact.REQUESTED,

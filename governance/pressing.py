@@ -25,11 +25,10 @@ def subject_of(request: ApprovalRequest) -> Subject:
     return Subject("approval", str(request.pk), str(request.contract)[:200])
 
 
-def schedule(request: ApprovalRequest) -> None:
-    """Write down when this request is looked at next, not counting holds."""
+def next_look(request: ApprovalRequest) -> datetime | None:
+    """When this request is looked at next, not counting holds."""
     moments = [_reminder_at(request), _escalation_at(request)]
-    request.remind_at = min((each for each in moments if each is not None), default=None)
-    request.save(update_fields=["remind_at"])
+    return min((each for each in moments if each is not None), default=None)
 
 
 def press_due(*, now: datetime) -> int:
@@ -55,8 +54,8 @@ def _press(request_id: UUID, *, now: datetime) -> bool:
             _say(contract, request, ApprovalFact.ESCALATED, now=now)
         else:
             _say(contract, request, ApprovalFact.REMINDED, now=now)
-        request.save(update_fields=["reminder_count", "escalated_at"])
-        schedule(request)
+        request.remind_at = next_look(request)
+        request.save(update_fields=["reminder_count", "escalated_at", "remind_at"])
     return True
 
 

@@ -452,7 +452,7 @@ def test_p_authorized_twice_it_is_owed_once(gate, ledger):
         contract_id=contract.pk, tier="tier_2", by=ADA, reason="the approval was withdrawn", now=now
     )
     contracts.authorize(contract_id=contract.pk, tier="tier_2", digest="d" * 64, valid_until=None, by=ADA, now=now)
-    assert Job.objects.filter(subject_id=str(contract.pk)).count() == 1
+    assert Job.objects.filter(subject_id=str(contract.pk)).exclude(state="cancelled").count() == 1
     assert settle(contract, seconds=3700).state == State.VERIFIED
     assert ledger.lines("ledger:a") == ["one"]
 

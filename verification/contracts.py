@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from auditlog import context, jobs, log
+from auditlog import context, jobs, log, reading
 from auditlog.actors import Actor
 from auditlog.facts import Facts
 from auditlog.refusals import Kind, Refused
@@ -138,8 +138,9 @@ def subject_of(contract: Contract) -> Subject:
     return Subject("contract", str(contract.pk), str(contract)[:200])
 
 
+@reading.remembered
 def lock(contract_id: UUID) -> Contract:
-    """The contract's row, locked until the transaction ends; raises NotFound.
+    """The contract's row, locked until the transaction ends; raises NotFound. Within `reading.once()` always the same.
 
     Who needs the contract and an approval request locks the contract first, always in this order.
     """
@@ -275,6 +276,8 @@ def propose(
             made_by_label=by.label,
             created_at=now,
         )
+        contract.revision = revision
+        reading.tell(lock, contract.pk, answer=contract)
         _record_creation(contract, revision, by=by, now=now)
         return contract
 
@@ -282,10 +285,10 @@ def propose(
 def _record_creation(contract: Contract, revision: Revision, *, by: Actor, now: datetime) -> None:
     about = {"action_type": contract.action_type, "target": contract.target}
     behind = contract.on_behalf_of_id
-    record(
-        contract,
+    # The first entry about the contract: what led to it stands around, and nothing else can have.
+    log.append(
         ContractFact.CREATED,
-        {
+        data={
             **about,
             **({} if behind is None else {"on_behalf_of": str(behind)}),
             **_written(revision),
@@ -295,8 +298,11 @@ def _record_creation(contract: Contract, revision: Revision, *, by: Actor, now: 
             "error_pattern": contract.error_pattern,
             "request_sha256": contract.request_sha256,
         },
-        by=by,
+        actor=by,
+        subject=subject_of(contract),
         now=now,
+        contract_id=contract.pk,
+        mission_id=contract.mission_id,
     )
     record(
         contract,
@@ -351,6 +357,9 @@ def await_approval(*, contract_id: UUID, tier: str, by: Actor, reason: str, now:
     """The contract waits for people: at first, or because what authorized it no longer holds."""
     with log.recording():
         contract = lock(contract_id)
+        if contract.state == State.AUTHORIZED:
+            # Its next authorization owes an execution of its own, at a time of its own.
+            jobs.drop(kind=EXECUTION_JOB, subject_id=str(contract.pk), now=now)
         contract.tier = tier
         contract.authorized_digest, contract.authorized_at, contract.valid_until = "", None, None
         return move(contract, State.AWAITING_APPROVAL, by=by, now=now, reason=reason)
@@ -374,9 +383,7 @@ def authorize(
 
 
 def _owe_execution(contract: Contract, *, due_at: datetime, now: datetime) -> None:
-    """Owe the contract's execution once: a job that waits already is given the new time."""
-    if jobs.reschedule(kind=EXECUTION_JOB, subject_id=str(contract.pk), due_at=due_at, now=now):
-        return
+    """Owe the contract's execution. No job of an earlier authorization waits: it went when that did."""
     with story(contract), context.caused_by(log.latest(contract.pk)):
         jobs.enqueue(
             kind=EXECUTION_JOB,

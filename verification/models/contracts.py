@@ -122,8 +122,16 @@ class Contract(models.Model):
 
     @property
     def revision(self) -> "Revision":
-        """The revision in force."""
-        return self.revisions.get(number=self.current_revision)
+        """The revision in force; a revision never changes, so it is read once."""
+        known: Revision | None = self.__dict__.get("_revision")
+        if known is None or known.number != self.current_revision:
+            known = self._revision = self.revisions.get(number=self.current_revision)
+        return known
+
+    @revision.setter
+    def revision(self, revision: "Revision") -> None:
+        """Say what the revision in force is, found out with others."""
+        self._revision = revision
 
 
 class Revision(models.Model):
