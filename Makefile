@@ -8,7 +8,7 @@ WORKERS ?= 2
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy machine browser screenshots schema lock clean
+.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy faults faults-few machine browser foreign screenshots schema lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,7 +35,7 @@ test-sqlite: $(VENV)/test.installed ## Run the tests on SQLite
 test-postgres: $(VENV)/test.installed ## Run the tests on a PostgreSQL started for them
 	GRACE_TEST_DATABASE=postgres $(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup
 
-test-all: lint types layers migrations deploy test browser ## Everything CI runs
+test-all: lint types layers migrations deploy test browser foreign faults-few ## Everything CI runs
 
 lint: $(VENV)/test.installed ## Style and known weaknesses
 	$(BIN)/ruff check .
@@ -62,6 +62,14 @@ deploy: $(VENV)/test.installed ## Django's and Grace's own checks of a deploymen
 	DATABASE_URL=postgres://grace@localhost/grace REDIS_URL=redis://localhost:6379/0 \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
+# CI shakes the house a little; FAULTS says how often something is killed.
+FAULTS ?= 200
+faults: $(VENV)/test.installed ## Kill processes of a whole installation, again and again, and count the effects
+	FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults -m faults -s
+
+faults-few: $(VENV)/test.installed
+	FAULTS=15 $(BIN)/python -m pytest tests/faults -m faults -s
+
 machine: $(VENV)/test.installed ## Thousands of random stories against the model of approvals, on both databases
 	MACHINE_RUNS=2000 $(BIN)/python -m pytest tests/test_approvals_machine.py
 	MACHINE_RUNS=2000 GRACE_TEST_DATABASE=postgres $(BIN)/python -m pytest tests/test_approvals_machine.py
@@ -82,6 +90,25 @@ $(CHROMIUM):
 browser: $(VENV)/test.installed .ci/npm/node_modules $(CHROMIUM) ## Tests in a real browser (Chromium)
 	$(BIN)/python -m pytest tests/browser -m "browser and not screenshots"
 
+# Verifiers nobody here wrote: Debian's Go and its x/mod, and sigstore where it cannot get in the way.
+GO ?= /usr/bin/go
+GOCODE ?= /usr/share/gocode
+SIGSTORE ?= .ci/sigstore/.venv
+export GO GOCODE SIGSTORE
+
+$(GO) $(GOCODE)/src/golang.org/x/mod:
+	@echo "Checking the log with Go needs Go and x/mod; trying to install Debian's (or set GO= and GOCODE=)."
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends golang-go golang-golang-x-mod-dev
+
+$(SIGSTORE)/installed: .ci/sigstore/requirements.txt $(VENV)/run.installed
+	$(BIN)/python -m venv --clear $(SIGSTORE)
+	$(SIGSTORE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+foreign: $(VENV)/test.installed $(GO) $(GOCODE)/src/golang.org/x/mod $(SIGSTORE)/installed ## Have others check a log the tests made
+	$(BIN)/python -m pytest tests/foreign -m foreign
+	GRACE_TEST_DATABASE=postgres $(BIN)/python -m pytest tests/foreign -m foreign
+
 screenshots: $(VENV)/test.installed $(CHROMIUM) ## Make the pictures in docs/images anew
 	$(BIN)/python -m pytest tests/browser -m screenshots
 
@@ -91,7 +118,8 @@ schema: $(VENV)/test.installed ## Write docs/openapi.yaml anew
 lock: $(VENV)/test.installed ## Pin the newest versions that fit
 	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o requirements.txt requirements.in
 	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o requirements-dev.txt requirements-dev.in
+	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o .ci/sigstore/requirements.txt .ci/sigstore/requirements.in
 
 clean: ## Remove what was made here, except VAR_DIR
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .ci/sigstore/.venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

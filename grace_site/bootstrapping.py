@@ -23,6 +23,7 @@ from governance.models import Agent, Policy
 from missions import missions, sandbox
 from missions import seeds as mission_seeds
 from verification import benchmarking, snapshotting
+from verification.executors.command_run import templates
 from verification.models import BenchmarkRun, Contract, Snapshot, State
 
 from . import configuration_snapshot
@@ -152,6 +153,8 @@ def first_contract(told: Told) -> str:
         return "here"
     if not missions.tracked():
         return "not tried: missions are not tracked (MISSION_TRACKING_ENABLED)"
+    if sandbox.RELEASE_COMMAND not in templates.names():
+        return f"not tried: COMMANDS_FILE is your own and does not list {sandbox.RELEASE_COMMAND}"
     contract = _first_contract(timezone.now())
     contract = _finished(lambda: Contract.objects.get(pk=contract.pk), lambda row: row.settled_at is not None)
     if contract.state != State.VERIFIED or contract.mission_id is None:
@@ -171,7 +174,7 @@ def _first_contract(now: datetime) -> Contract:
         proposal=proposals.Proposal(
             action_type="command.run",
             target=sandbox.LOCK_TARGET,
-            parameters={"command": "sandbox.release_lock"},
+            parameters={"command": sandbox.RELEASE_COMMAND},
             expected_effect={"target_state": {"locked": False}},
             mission_id=mission.pk,
             justification="The first contract of a new installation.",

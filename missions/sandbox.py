@@ -23,6 +23,7 @@ CONFIG = {"name": "billing", "max_connections": 100, "cache": {"ttl_seconds": 60
 LOCK = {"holder": "nightly-import", "pid": 4194304, "since": "2026-11-22T02:00:00Z"}
 
 LOCK_TARGET = "lock:app.lock"
+RELEASE_COMMAND = "sandbox.release_lock"
 STATUS_TARGET = "service:billing"
 CONFIG_TARGET = "file:app.json"
 
@@ -97,7 +98,7 @@ def commands(sandbox: Sandbox) -> str:
         [
             "# Written by Grace for its own sandbox; name a file of your own in COMMANDS_FILE.",
             "",
-            '[commands."sandbox.release_lock"]',
+            f'[commands."{RELEASE_COMMAND}"]',
             'title = "Release the stale lock of the sandbox service"',
             f"argv = {json.dumps([*lock, 'release', at])}",
             f"probe = {json.dumps([*lock, 'probe', at])}",

@@ -21,7 +21,7 @@ PLAYBOOKS: tuple[dict[str, Any], ...] = (
                 "title": "Release the stale lock",
                 "action_type": "command.run",
                 "target": sandbox.LOCK_TARGET,
-                "parameters": {"command": "sandbox.release_lock"},
+                "parameters": {"command": sandbox.RELEASE_COMMAND},
                 "expected_effect": {"target_state": {"locked": False}},
                 "justification": "The program that holds the lock has ended; nothing else will release it.",
             },

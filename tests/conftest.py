@@ -22,8 +22,8 @@ from tests.harness.people import People
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-# What needs more than Python and pip runs only when it is asked for, with `-m`.
-ON_REQUEST = ("browser", "screenshots", "foreign")
+# What needs more than Python and pip, or takes minutes, runs only when it is asked for, with `-m`.
+ON_REQUEST = ("browser", "screenshots", "foreign", "faults")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

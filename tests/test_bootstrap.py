@@ -133,6 +133,16 @@ def test_a_step_that_fails_ends_it_and_is_named(first: tuple[Installation, dict[
     assert [step["name"] for step in said["steps"]] == STEPS[:-1]
 
 
+def test_with_commands_of_the_operators_own_it_tries_none_of_the_sandbox(tmp_path: Path) -> None:
+    commands = tmp_path / "commands.toml"
+    commands.write_text('[commands.nothing]\nargv = ["/usr/bin/true"]\n')
+    here = Installation(tmp_path / "own", COMMANDS_FILE=str(commands))
+    ran = here.manage("bootstrap", "--json")
+    assert ran.returncode == 0, ran.stderr
+    [step] = [step for step in json.loads(ran.stdout)["steps"] if step["name"] == "first contract"]
+    assert step["detail"].startswith("not tried: COMMANDS_FILE is your own")
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     here = Installation(tmp_path / "here")
     here.home.mkdir()

@@ -1,0 +1,130 @@
+"""Contracts run while processes are killed with SIGKILL at moments chosen by chance (P).
+
+Every contract ends settled, or says honestly that it is in doubt or held; no effect happens twice; the log is intact;
+and nobody had to start anything. `make faults` kills 200 times, CI a few times. FAULTS and FAULTS_SEED set how many and
+which.
+"""
+
+import json
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.faults.house import House, Postgres
+from tests.faults.people import Agent, Asked, Reviewer
+from tests.faults.world import Counts, Keys, Lines, counting_server
+from tests.harness.installation import Installation
+from tests.harness.processes import wait_until
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(5400)]
+
+FAULTS = int(os.environ.get("FAULTS", "12"))
+SEED = int(os.environ.get("FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+SETTLE_SECONDS = 300
+
+SETTLED = {"verified", "rolled_back", "failed", "cancelled", "expired"}
+HONEST = {"in_doubt", "held", "partial"}
+NOTHING_LEFT = {"rolled_back", "failed", "cancelled", "expired"}
+
+
+@pytest.fixture
+def counts() -> Iterator[Counts]:
+    with counting_server() as server:
+        yield server
+
+
+def test_p_whatever_is_killed_every_contract_is_settled_and_nothing_happens_twice(
+    tmp_path: Path, counts: Counts
+) -> None:
+    random.seed(SEED)
+    postgres = Postgres()
+    lines = Lines(tmp_path)
+    installation = Installation(
+        tmp_path,
+        DATABASE_URL=postgres.url,
+        COMMANDS_FILE=str(lines.commands_file),
+        HTTP_ALLOWED_URLS=f"{counts.url}/",
+        JOB_LEASE_SECONDS="3",
+        PROPOSAL_RATE_PER_MIN="10000",
+        APPROVAL_DECISION_RATE_PER_MIN="10000",
+        READ_RATE_PER_MIN="100000",
+    )
+    told = json.loads(_bootstrap(installation))
+    bea = next(user for user in told["users"] if user["username"] == "bea")
+    keys = Keys(installation.var_dir / "sandbox")
+    agent = Agent(installation.url, told["agent"]["key"], [lines, keys, counts])
+    reviewer = Reviewer(installation.url, bea["username"], bea["password"])
+    with ExitStack() as stack:
+        stack.enter_context(installation.up())
+        house = House(installation, postgres)
+        workers = [threading.Thread(target=each.work, daemon=True) for each in (agent, reviewer)]
+        for each in workers:
+            each.start()
+        stack.callback(reviewer.stop.set)
+        stack.callback(agent.stop.set)
+
+        _shake(house)
+        agent.stop.set()
+        workers[0].join(150)
+        assert not workers[0].is_alive()
+        assert len(agent.asked) > FAULTS / 2, "hardly anything was asked for: this was no campaign"
+        wait_until(lambda: installation.status("/readyz") == 200, seconds=120, what="it is ready by itself")
+        _wait_until_over(agent)
+
+        report = Counter(f"{type(each.act).__name__} {each.state}" for each in agent.asked)
+        sys.stdout.write(f"seed {SEED}: killed {house.killed}; {dict(report)}\n")
+        for each in agent.asked:
+            _once_at_most(each)
+        verified = sum(each.state == "verified" for each in agent.asked)
+        assert verified > len(agent.asked) / 2, report
+        checked = installation.manage("verify_log", "--full")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def _bootstrap(installation: Installation) -> str:
+    done = installation.manage("bootstrap", "--json", seconds=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _shake(house: House) -> None:
+    """SIGKILL one process after the other, as many as were asked for."""
+    killed, deadline = 0, time.monotonic() + 60 + FAULTS * 15
+    while killed < FAULTS:
+        assert time.monotonic() < deadline, f"only {killed} of {FAULTS} could be killed"
+        killed += house.kill_something()
+        time.sleep(random.uniform(0.2, 2.5))
+
+
+def _wait_until_over(agent: Agent) -> None:
+    """Until no contract is on its way any more; what is in doubt gets the whole time to find out."""
+
+    def over(states: set[str]) -> bool:
+        for each in agent.asked:
+            if each.state not in SETTLED and (now := agent.look(each)) is not None:
+                each.state = now["state"]
+        return all(each.state in states for each in agent.asked)
+
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not over(SETTLED) and time.monotonic() < deadline:
+        time.sleep(1)
+    left = [(each.name, each.contract_id, each.state) for each in agent.asked if each.state not in SETTLED | HONEST]
+    assert not left, left
+
+
+def _once_at_most(asked: Asked) -> None:
+    effects = asked.act.effects(asked.name)
+    where = (asked.name, asked.contract_id, asked.state, effects)
+    assert effects <= 1, where
+    if asked.state == "verified":
+        assert effects == 1, where
+    if asked.state in NOTHING_LEFT:
+        assert effects == 0, where
