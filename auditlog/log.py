@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from . import canonical, context, facts, ids, inserting, merkle, metrics, observers, redaction
+from . import canonical, context, facts, ids, inserting, merkle, metrics, observers, reading, redaction
 from .actors import Actor
 from .facts import Facts
 from .models import Disclosure, Entry, Payload
@@ -118,6 +118,12 @@ def latest(contract_id: UUID, *, using: str = DEFAULT_DB_ALIAS) -> UUID | None:
     for _, function, *_ in reversed(connections[using].run_on_commit):
         if isinstance(function, _Draft) and function.entry.contract_id == contract_id:
             return function.entry.id
+    return latest_committed(contract_id, using=using)
+
+
+@reading.remembered
+def latest_committed(contract_id: UUID, *, using: str = DEFAULT_DB_ALIAS) -> UUID | None:
+    """The newest entry about a contract that is in the database; None when there is none."""
     found = Entry.objects.using(using).filter(contract_id=contract_id).order_by("-id")
     return found.values_list("id", flat=True).first()
 

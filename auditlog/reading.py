@@ -48,8 +48,8 @@ def remembered(read: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
     return ask
 
 
-def tell(read: Callable[..., Answer], *args: Any, answer: Answer) -> None:
+def tell(read: Callable[..., Answer], *args: Any, answer: Answer, **kwargs: Any) -> None:
     """Within `once()`: this is what a remembered function answers to these arguments, found out with others."""
     known = _read.get()
     if known is not None:
-        known[(read.__module__, read.__qualname__, args, ())] = answer
+        known[(read.__module__, read.__qualname__, args, tuple(sorted(kwargs.items())))] = answer

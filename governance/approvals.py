@@ -13,10 +13,12 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import F, Q, QuerySet
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
-from auditlog import jobs, log
+from auditlog import jobs, log, reading
 from auditlog.actors import SYSTEM, Actor
+from auditlog.models import Entry
 from auditlog.refusals import FieldError, Refused
 from verification import contracts
 from verification.models import Contract, Revision, State
@@ -175,12 +177,22 @@ def _counting(request: ApprovalRequest, *, now: datetime) -> list[quorum.Approva
 
 
 def _approvals(request: ApprovalRequest) -> list[Decision]:
-    standing = Decision.objects.filter(request_id=request.pk, verdict=Verdict.APPROVE, withdrawn_at=None)
-    return [
-        each
-        for each in standing.select_related("person").order_by("created_at", "id")
-        if digests.same(each.digest, request.digest)
-    ]
+    said_yes = [each for each in standing(request) if each.verdict == Verdict.APPROVE]
+    return [each for each in said_yes if digests.same(each.digest, request.digest)]
+
+
+@reading.remembered
+def standing(request: ApprovalRequest) -> list[Decision]:
+    """The decisions on a request that nobody took back, the earliest first."""
+    rows = Decision.objects.filter(request_id=request.pk, withdrawn_at=None).select_related("person")
+    return list(rows.order_by("created_at", "id"))
+
+
+def meet(request: ApprovalRequest, *more: int) -> None:
+    """Within `reading.once()`: look up everybody who asked or decided, together; every question is about them."""
+    contract = request.contract
+    deciders = [each.person_id for each in standing(request)]
+    principals.meet(contract.requested_by_id, contract.on_behalf_of_id, *deciders, *more)
 
 
 def deadline(request: ApprovalRequest, *, now: datetime) -> datetime:
@@ -194,9 +206,10 @@ def refusal(request: ApprovalRequest, user: User, *, now: datetime) -> Refused |
 
     The one predicate of every door: F, then permission, then H, for themselves and for whoever delegated to them.
     """
-    person = User.objects.filter(pk=user.pk).first()
-    if person is None or not person.is_active:
+    found = principals.principal(user.pk)
+    if found is None or not found.user.is_active:
         return access.Forbidden("This account is not active.")
+    person = found.user
     asking_side, given = principals.asking_side(request.contract), delegating.in_force(now=now)
     if person.pk in asking_side:
         return SeparationOfDuties("Nobody decides on what they, or an agent they answer for, asked for.")
@@ -232,8 +245,8 @@ def voice_of(request: ApprovalRequest, user: User, *, now: datetime) -> voices.V
 
 
 def _heard(request: ApprovalRequest) -> set[int]:
-    standing = Decision.objects.filter(request_id=request.pk, withdrawn_at=None)
-    return {each for pair in standing.values_list("person_id", "on_behalf_of_id") for each in pair if each is not None}
+    pairs = [(each.person_id, each.on_behalf_of_id) for each in standing(request)]
+    return {each for pair in pairs for each in pair if each is not None}
 
 
 # --- deciding ---
@@ -273,10 +286,12 @@ def _decide_noting(request_id: UUID, word: _Word, edits: JsonDict | None = None)
 
 
 def _decide(request_id: UUID, word: _Word) -> ApprovalRequest:
-    with log.recording():
+    with log.recording(), reading.once():
         contract, request = _locked(request_id)
+        meet(request, word.user.pk)
         _admit(contract, request, word)
-        _write(contract, request, word)
+        decision = _write(contract, request, word)
+        reading.tell(standing, request, answer=[*standing(request), decision])
         _FOLLOWS[word.verdict](contract, request, word.by, word.reason, word.now)
     return request
 
@@ -340,12 +355,16 @@ def _sensible(verdict: str, reason: str, edits: Any) -> None:
 
 def _locked(request_id: UUID) -> tuple[Contract, ApprovalRequest]:
     """A request and its contract, both locked and both read after the lock."""
-    contract_id = ApprovalRequest.objects.filter(pk=request_id).values_list("contract_id", flat=True).first()
-    if contract_id is None:
+    entries = Entry.objects.filter(contract_id=OuterRef("contract_id")).order_by("-id").values("id")
+    # PostgreSQL locks the rows of a join in the order in which they are named here.
+    rows = ApprovalRequest.objects.select_for_update(of=("contract", "self")).select_related("contract", "revision")
+    request = rows.annotate(latest_entry_id=Subquery(entries[:1])).filter(pk=request_id).order_by().first()
+    if request is None:
         raise NotFound(f"There is no approval request {request_id}.")
-    contract = contracts.lock(contract_id)
-    request = ApprovalRequest.objects.select_for_update(of=("self",)).get(pk=request_id)
-    request.contract = contract
+    contract = request.contract
+    contract.revision = request.revision
+    reading.tell(contracts.lock, contract.pk, answer=contract)
+    reading.tell(log.latest_committed, contract.pk, using=DEFAULT_DB_ALIAS, answer=request.latest_entry_id)
     return contract, request
 
 
@@ -357,7 +376,7 @@ def _admit(contract: Contract, request: ApprovalRequest, word: _Word) -> None:
         raise RequestExpired("The request has expired.")
     if request.state != ApprovalRequest.State.PENDING or contract.state != State.AWAITING_APPROVAL:
         raise NotPending(f"The request is {request.state}.")
-    if deadline(request, now=word.now) <= word.now:
+    if request.expires_at <= word.now and deadline(request, now=word.now) <= word.now:
         raise RequestExpired("The request has expired.")
     if not digests.same(word.digest, request.digest):
         raise StaleDigest("This is not what the request asks now; read it again and decide on its digest.")
@@ -392,7 +411,7 @@ def _write(contract: Contract, request: ApprovalRequest, word: _Word, *, shown_d
         )
     return Decision.objects.create(
         request=request,
-        person_id=word.user.pk,
+        person=word.user,
         person_label=word.by.label,
         delegation=lent,
         on_behalf_of=lent.delegator if lent else None,

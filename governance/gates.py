@@ -28,8 +28,9 @@ USABLE = (ApprovalRequest.State.APPROVED, ApprovalRequest.State.SPENT)
 @reading.remembered
 def request_of(contract: Contract) -> ApprovalRequest | None:
     """The request whose approval this contract runs on, locked; retries run on one that is spent already (E)."""
-    found = ApprovalRequest.objects.select_for_update(of=("self",)).filter(contract=contract, state__in=USABLE)
-    request = found.filter(revision__number=contract.current_revision).order_by("-created_at", "-id").first()
+    found = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("revision", "policy")
+    found = found.filter(contract=contract, state__in=USABLE, revision__number=contract.current_revision)
+    request = found.order_by("-created_at", "-id").first()
     if request is not None:
         request.contract = contract
     return request
@@ -136,6 +137,8 @@ class RequesterGate(_Gate):
 
     def check(self, dispatch: Dispatch) -> Closed | None:
         """Cancel when they are gone, or the agent lost the action type."""
+        if (request := request_of(dispatch.contract)) is not None:
+            approvals.meet(request)
         why = principals.unfit(dispatch.contract)
         return Closed(self.name, "requester_unfit", why, Then.CANCEL) if why else None
 
@@ -189,6 +192,8 @@ class ExpiryGate(_Gate):
         contract = dispatch.contract
         if contract.state != State.AUTHORIZED or contract.valid_until is None or contract.authorized_at is None:
             return None
+        if contract.valid_until > dispatch.now:
+            return None
         between = {"since": contract.authorized_at, "until": dispatch.now}
         paused = holding.length_of_union([*holding.spans(contract, **between), *freezing.spans(contract, **between)])
         if contract.valid_until + paused > dispatch.now:
@@ -208,7 +213,7 @@ class PolicyGate(_Gate):
         if frozen is None:
             return None
         try:
-            ruling = policies.evaluate(
+            ruling = policies.rule(
                 action_type=contract.action_type,
                 target=contract.target,
                 parameters=dispatch.revision.parameters,
@@ -216,7 +221,7 @@ class PolicyGate(_Gate):
                 now=dispatch.now,
                 mission_id=contract.mission_id,
                 playbook=contract.playbook,
-            ).ruling
+            )
         except Refused as refusal:
             return Closed(self.name, refusal.code, refusal.detail, Then.WAIT, UNDECIDABLE_RETRY_SECONDS)
         if ruling.denied:
@@ -250,8 +255,10 @@ class GrantGate(_Gate):
 
     def check(self, dispatch: Dispatch) -> Closed | None:
         """Back to people when it has, or has come to its end."""
+        if request_of(dispatch.contract) is not None:
+            return None
         use = GrantUse.objects.select_related("grant").filter(contract=dispatch.contract).first()
-        if use is None or request_of(dispatch.contract) is not None:
+        if use is None:
             return None
         if use.grant.revoked_at is None and use.grant.expires_at > dispatch.now:
             return None

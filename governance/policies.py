@@ -186,6 +186,31 @@ def evaluate(
     return Evaluation(parsed(row).decide(asked), row, found)
 
 
+def rule(
+    *,
+    action_type: str,
+    target: str,
+    parameters: JsonDict,
+    user: User | None,
+    now: datetime,
+    mission_id: UUID | None,
+    playbook: str,
+) -> Ruling:
+    """What the policy in force says, and nothing else: records are looked up only for a policy that asks for risk."""
+    in_force = parsed(current())
+    asked, _ = situation(
+        action_type=action_type,
+        target=target,
+        parameters=parameters,
+        user=user,
+        now=now,
+        mission_id=mission_id,
+        playbook=playbook,
+        with_record=in_force.names("risk"),
+    )
+    return in_force.decide(asked)
+
+
 def situation(
     *,
     action_type: str,
@@ -196,15 +221,22 @@ def situation(
     mission_id: UUID | None = None,
     playbook: str = "",
     minimum_tier: str = "",
+    with_record: bool = True,
 ) -> tuple[policy.Situation, risk.Risk]:
-    """Everything a policy may look at when it decides about this action, and the risk in it."""
+    """Everything a policy may look at when it decides about this action, and the risk in it.
+
+    Without a record the risk is that of something never done before.
+    """
     agent = principals.agent_of(user)
-    found = risk.assess(
-        action_type=action_type,
-        target=target,
-        requested_by_id=user.pk if user else None,
-        reversibility=_reversibility(action_type, target, parameters),
-    )
+    reversibility = _reversibility(action_type, target, parameters)
+    found = risk.of_unknown(reversibility)
+    if with_record:
+        found = risk.assess(
+            action_type=action_type,
+            target=target,
+            requested_by_id=user.pk if user else None,
+            reversibility=reversibility,
+        )
     asked = policy.Situation(
         action_type=action_type,
         target=target,

@@ -323,6 +323,10 @@ class Policy:
             "rules": [rule.as_dict() for rule in self.rules],
         }
 
+    def names(self, name: str) -> bool:
+        """Whether the condition of any rule may look at this name; some that do not may be thought to."""
+        return any(name in rule.when for rule in self.rules)
+
     def groups(self) -> frozenset[str]:
         """Every group whose word this policy asks for."""
         stated = [*self.tiers.values(), *(rule.requirements for rule in self.rules)]

@@ -59,7 +59,12 @@ def actor_of(user: User) -> Actor:
 
 def agent_of(user: User | AnonymousUser | None) -> Agent | None:
     """The agent whose service user this is, with its owner; None for people."""
-    found = principal(user.pk) if user is not None and user.pk is not None else None
+    return agent_of_id(user.pk) if user is not None and user.pk is not None else None
+
+
+def agent_of_id(user_id: int) -> Agent | None:
+    """The agent whose service user has this id."""
+    found = principal(user_id)
     return found.agent if found else None
 
 

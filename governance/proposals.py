@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.db.models import Q
 
-from auditlog import log
+from auditlog import log, reading
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import FieldError, Refused
 from auditlog.subjects import Subject
@@ -102,6 +102,7 @@ class Submitted:
     look: Look | None = None
 
 
+@reading.once()
 def submit(
     *,
     proposal: Proposal,
@@ -183,6 +184,8 @@ def _grant(now: datetime) -> FindStandIn:
 
 
 def _covering(examined: Examined, user_id: int | None, *, now: datetime) -> Grant | None:
+    if user_id is None or principals.agent_of_id(user_id) is None:
+        return None
     return granting.covering(
         agent_user_id=user_id,
         action_type=examined.call.action_type,
@@ -224,9 +227,9 @@ def _reporter(proposal: Proposal) -> User | None:
 
 
 def _guard_against_flood(user: User | None) -> None:
-    agent = Agent.objects.select_for_update().filter(user_id=user.pk).first() if user else None
-    if agent is None:
+    if principals.agent_of(user) is None:
         return
+    agent = Agent.objects.select_for_update().get(user=user)
     asked = Q(contract__requested_by_id=agent.user_id) | Q(contract__on_behalf_of_id=agent.user_id)
     waiting = ApprovalRequest.objects.filter(asked, state=ApprovalRequest.State.PENDING).count()
     if waiting >= agent.open_request_limit:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connection
 from django.db.models import Q
 
 from verification.executors.base import Reversibility
@@ -60,18 +61,36 @@ class Risk:
 
 def assess(*, action_type: str, target: str, requested_by_id: int | None, reversibility: Reversibility | None) -> Risk:
     """Look up how this requester, this action type and this target have done, and weigh it."""
-    records = {
-        "action_type": record(Q(action_type=action_type)),
-        "target": record(Q(action_type=action_type, target=target)),
-        "requester": record(Q(requested_by_id=requested_by_id)),
-    }
+    records = _records(
+        action_type=Q(action_type=action_type),
+        target=Q(action_type=action_type, target=target),
+        requester=Q(requested_by_id=requested_by_id),
+    )
     return weigh(reversibility, records)
 
 
-def record(which: Q) -> Record:
-    """How the newest settled contracts of a kind ended."""
-    ended = Contract.objects.filter(which).exclude(settled_at=None).order_by("-settled_at")
-    states = Counter(ended.values_list("state", flat=True)[:LOOKED_AT])
+def of_unknown(reversibility: Reversibility | None) -> Risk:
+    """The risk of something of which there is no record."""
+    return weigh(reversibility, dict.fromkeys(("action_type", "target", "requester"), Record(0, 0, 0)))
+
+
+def _records(**kinds: Q) -> dict[str, Record]:
+    """How the newest settled contracts of each kind ended; one statement, and each part of it reads one index."""
+    states: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
+    parts, given = [], []
+    for kind, which in kinds.items():
+        ended = Contract.objects.filter(which, settled_at__isnull=False).order_by("-settled_at").values("state")
+        newest, asked = ended[:LOOKED_AT].query.sql_with_params()
+        parts.append(f"SELECT %s AS kind, state, count(*) FROM ({newest}) AS newest GROUP BY state")  # noqa: S608 - ours
+        given += [kind, *asked]
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(parts), given)
+        for kind, state, count in cursor.fetchall():
+            states[kind][state] = count
+    return {kind: _record(found) for kind, found in states.items()}
+
+
+def _record(states: Counter[str]) -> Record:
     wrong = sum(states[state] for state in _WENT_WRONG)
     return Record(states[State.VERIFIED] + wrong, states[State.VERIFIED], wrong)
 

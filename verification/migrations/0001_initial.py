@@ -351,6 +351,30 @@ class Migration(migrations.Migration):
             model_name="contract",
             index=models.Index(fields=["settled_at"], name="contract_by_settled"),
         ),
+        migrations.AddIndex(
+            model_name="contract",
+            index=models.Index(
+                condition=models.Q(("settled_at__isnull", False)),
+                fields=["action_type", "target", "-settled_at"],
+                name="contract_record_of_target",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="contract",
+            index=models.Index(
+                condition=models.Q(("settled_at__isnull", False)),
+                fields=["action_type", "-settled_at"],
+                name="contract_record_of_action",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="contract",
+            index=models.Index(
+                condition=models.Q(("settled_at__isnull", False)),
+                fields=["requested_by", "-settled_at"],
+                name="contract_record_of_asker",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="contract",
             constraint=models.UniqueConstraint(

@@ -115,6 +115,22 @@ class Contract(models.Model):
             models.Index(fields=["requested_by", "-created_at"], name="contract_by_requester"),
             models.Index(fields=["-created_at", "-id"], name="contract_newest"),
             models.Index(fields=["settled_at"], name="contract_by_settled"),
+            # The newest settled ones of a kind: what risk is made of, however many there are.
+            models.Index(
+                fields=["action_type", "target", "-settled_at"],
+                condition=models.Q(settled_at__isnull=False),
+                name="contract_record_of_target",
+            ),
+            models.Index(
+                fields=["action_type", "-settled_at"],
+                condition=models.Q(settled_at__isnull=False),
+                name="contract_record_of_action",
+            ),
+            models.Index(
+                fields=["requested_by", "-settled_at"],
+                condition=models.Q(settled_at__isnull=False),
+                name="contract_record_of_asker",
+            ),
         ]
 
     def __str__(self) -> str:
