@@ -1,0 +1,43 @@
+"""What every contender answers on its standard input: `time N` and `count`, one line each.
+
+Standard library only: it runs in the environment of each contender.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+
+
+def serve(prepare) -> None:
+    """Prepare in a directory of its own, say `ready`, and answer until the input ends."""
+    with tempfile.TemporaryDirectory(dir=sys.argv[1]) as home:
+        live, connections = prepare(Path(home))
+        number = 1
+        live(number)
+        print("ready", flush=True)
+        for line in sys.stdin:
+            what, _, many = line.partition(" ")
+            if what.strip() == "count":
+                number += 1
+                print(*count(live, number, connections), flush=True)
+                continue
+            began = time.perf_counter()
+            for _ in range(int(many)):
+                number += 1
+                live(number)
+            print(time.perf_counter() - began, flush=True)
+
+
+def count(live, number: int, connections) -> tuple[int, int]:
+    """SQL statements of one lifecycle as SQLite saw them, without and with those that only begin and end."""
+    seen: list[str] = []
+    for connection in connections:
+        connection.set_trace_callback(seen.append)
+    live(number)
+    for connection in connections:
+        connection.set_trace_callback(None)
+    ours = [each for each in seen if not each.startswith("--")]
+    return sum(not each.lstrip().upper().startswith(CONTROL) for each in ours), len(ours)
