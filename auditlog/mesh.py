@@ -100,7 +100,7 @@ def behind(now: datetime | None = None) -> list[str]:
 def failing(since: datetime) -> dict[str, datetime]:
     """Subscribers that have failed at every try from `since` or earlier on, and from when on."""
     found = Subscription.objects.filter(name__in=_subscribers, failing_since__lte=since)
-    return dict(found.order_by("name").values_list("name", "failing_since"))
+    return {row.name: row.failing_since for row in found.order_by("name") if row.failing_since is not None}
 
 
 def deliver(subscriber: str, *, now: datetime | None = None, limit: int = BATCH) -> int:

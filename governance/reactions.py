@@ -14,7 +14,7 @@ from auditlog.models import Entry
 from verification import contracts
 from verification.models import Contract, State
 
-from . import anchoring, approvals, breaker, holding, holds, proposals, webhooks
+from . import anchoring, approvals, breaker, holding, holds, mailing, proposals, webhooks
 from .models import Agent, Hold
 
 logger = structlog.get_logger(__name__)
@@ -83,6 +83,12 @@ def go_on(entry: Entry) -> None:
 def anchor(entry: Entry) -> None:
     """Tell a head of the log to somebody outside, who keeps it."""
     anchoring.tell(entry)
+
+
+@mesh.subscribe(*mailing.APPROVALS, *mailing.ALARMS, name="governance-mail")
+def write(entry: Entry) -> None:
+    """Owe a mail to everybody the fact concerns."""
+    mailing.owe(entry, now=timezone.now())
 
 
 @mesh.subscribe("*", name="governance-webhooks")

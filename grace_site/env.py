@@ -135,6 +135,10 @@ class Environment:
         """Django's description of the database at a URL: SQLite (`sqlite:///path`) or PostgreSQL."""
         return self._read(name, _database(default), _database, secret=True)
 
+    def mail_server(self, name: str) -> dict[str, object]:
+        """Django's settings of the mail server at a URL, `EMAIL_HOST` and so on; none when there is none."""
+        return self._read(name, {}, _mail_server, secret=True)
+
     def secret(self, name: str, default: str = "") -> str:
         """A string that may also stand in the file named by `<name>_FILE`."""
         return self._read(name, default, str, secret=True)
@@ -221,6 +225,24 @@ def _checked_url(value: str, schemes: Sequence[str]) -> str:
     if parts.scheme not in schemes or not (parts.netloc or parts.path):
         raise Complaint(f"must be a URL beginning with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     return value
+
+
+_MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
+
+
+def _mail_server(url: str) -> dict[str, object]:
+    parts = urlsplit(url)
+    port = parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    if parts.scheme not in _MAIL_PORTS or not parts.hostname or not (port.isdecimal() or not port):
+        raise Complaint("must be smtp://host:port, smtp+tls://host:port or smtp+ssl://host:port")
+    return {
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": int(port) if port else _MAIL_PORTS[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtp+ssl",
+    }
 
 
 def _database(url: str) -> dict[str, object]:

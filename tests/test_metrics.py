@@ -44,6 +44,7 @@ PROMISED = {
     "grace_jobs_completed_total": {"job_type", "status"},
     "grace_benchmark_duration_seconds": {"benchmark_type"},
     "grace_webhook_deliveries_total": {"outcome"},
+    "grace_mails_total": {"outcome"},
     "grace_audit_entries_total": set(),
     "grace_audit_sequencer_lag_seconds": set(),
     "grace_audit_checkpoint_age_seconds": set(),
