@@ -252,7 +252,7 @@ def repointed(**named: str) -> Iterator[None]:
     What is below /parameters stands in it by itself; `named` says where the other members came from:
     `justification="/reason"` unless told otherwise.
     """
-    moved = {"justification": "/reason", **named}
+    moved = {"parameters": "", "justification": "/reason", **named}
     try:
         yield
     except Refused as refusal:
@@ -263,7 +263,7 @@ def repointed(**named: str) -> Iterator[None]:
 
 
 def _moved(pointer: str, moved: Mapping[str, str]) -> str:
-    for name, place in {**moved, "parameters": ""}.items():
+    for name, place in moved.items():
         if pointer.startswith(f"/{name}/") or pointer == f"/{name}":
             return place + pointer.removeprefix(f"/{name}")
     return pointer

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -14,8 +17,10 @@ from governance import agents as verbs
 from governance import principals
 from governance.models import Agent, AgentKey
 
-from . import base
+from . import base, secrets, typed
 from .base import PageRequest
+
+MOST_PEOPLE = 500
 
 
 @base.page("agents.read")
@@ -24,21 +29,82 @@ def agents(request: PageRequest) -> HttpResponse:
     return show(request)
 
 
-def show(request: PageRequest, agent_id: UUID | None = None, *, refused: Refused | None = None) -> HttpResponse:
-    """The page; `refused` stands above the list."""
+def show(
+    request: PageRequest, agent_id: UUID | None = None, *, refused: Refused | None = None, form: str = ""
+) -> HttpResponse:
+    """The page; `refused` stands in the form it belongs to."""
     rows = Agent.objects.select_related("owner").prefetch_related(
         Prefetch("keys", queryset=AgentKey.objects.order_by("-created_at"))
     )
+    shown = base.cut(request, rows, order=("name",))
+    for row in shown.rows:
+        row.rotate_form, row.revoke_form = f"rotate-{row.pk}", f"revoke-{row.pk}"
+    may_manage = "agents.manage" in request.permissions
     return render(
         request,
         "console/agents.html",
-        {"shown": base.cut(request, rows, order=("name",)), "refused": refused, "now": base.now()},
+        {
+            "shown": shown,
+            "now": base.now(),
+            "people": _people() if may_manage else [],
+            "me": request.user.get_username(),
+            "key_days": verbs.KEY_DAYS,
+            "overlap": int(verbs.OVERLAP.total_seconds() // 3600),
+            "refused": refused,
+            "refused_form": f"{form}-{agent_id}" if agent_id else form,
+        },
     )
 
 
-@base.act("agents.manage", shown_by=show)
+def _people() -> list[tuple[str, str]]:
+    found = User.objects.filter(is_active=True, agent__isnull=True).order_by("first_name", "username")[:MOST_PEOPLE]
+    return [(each.get_username(), f"{each.get_full_name()} ({each})".removeprefix(" ")) for each in found]
+
+
+@base.act("agents.manage", shown_by=partial(show, form="create"))
+def create(request: PageRequest) -> HttpResponse:
+    """Make an agent, and show its key this once."""
+    form = typed.Form(request.POST)
+    limit = form.whole("open_request_limit", otherwise=0)
+    days = form.whole("key_days", otherwise=verbs.KEY_DAYS)
+    form.finish()
+    agent, key = verbs.create(
+        name=form.text("name"),
+        owner=verbs.owner_named(form.text("owner")),
+        allowed_action_types=form.words("allowed_action_types"),
+        open_request_limit=limit or None,
+        key_days=days,
+        by=principals.actor_of(request.user),
+        now=base.now(),
+    )
+    return secrets.shown_once(request, f"The key of {agent}", key, back="agents", kind="key")
+
+
+@base.act("agents.manage", shown_by=partial(show, form="rotate"))
+def rotate(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    """Give an agent another key, and show it this once."""
+    form = typed.Form(request.POST)
+    overlap, days = form.whole("overlap", otherwise=24), form.whole("key_days", otherwise=verbs.KEY_DAYS)
+    form.finish()
+    agent = base.find(request, Agent.objects.all(), pk=agent_id)
+    key = verbs.rotate(
+        agent_id=agent_id,
+        overlap=timedelta(hours=min(overlap, 10**6)),
+        key_days=days,
+        by=principals.actor_of(request.user),
+        now=base.now(),
+    )
+    return secrets.shown_once(request, f"The new key of {agent}", key, back="agents", kind="key")
+
+
+@base.act("agents.manage", shown_by=partial(show, form="revoke"))
 def revoke(request: PageRequest, agent_id: UUID) -> HttpResponse:
     """End an agent: none of its keys opens anything from now on."""
-    agent = verbs.revoke(agent_id=agent_id, by=principals.actor_of(request.user), now=base.now())
+    agent = verbs.revoke(
+        agent_id=agent_id,
+        reason=request.POST.get("reason", "").strip(),
+        by=principals.actor_of(request.user),
+        now=base.now(),
+    )
     messages.success(request, f"{agent} is revoked.")
     return redirect("agents")

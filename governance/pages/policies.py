@@ -1,4 +1,4 @@
-"""The policy in force, the versions before it, and what it would say."""
+"""The policy in force, the versions before it, what it would say, and asking for another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from auditlog.refusals import FieldError, Refused
-from governance import access
+from governance import access, amendments, principals
 from governance import policies as verbs
 from governance.models import Agent, Policy
 
-from . import base
+from . import asking, base, typed
 from .base import PageRequest
 
 EXAMPLE = {
@@ -37,17 +37,18 @@ def policies(request: PageRequest) -> HttpResponse:
     asked = {name: request.GET.get(name, default) for name, default in EXAMPLE.items()}
     tested = "action_type" in request.GET
     ruling, refused = _try(request, asked) if tested else (None, None)
-    versions = list(Policy.objects.all()[:50])
+    shown = base.cut(request, Policy.objects.all(), order=("-version",))
     response = render(
         request,
         "console/policies.html",
         {
-            "active": next((each for each in versions if each.is_active), None),
-            "versions": versions,
+            "active": Policy.objects.filter(is_active=True).first(),
+            "shown": shown,
             "agents": Agent.objects.order_by("name").values_list("name", flat=True),
             "asked_for": asked,
             "ruling": ruling,
             "refused": refused,
+            "refused_form": "test",
             "may_try": "policies.evaluate" in request.permissions,
         },
     )
@@ -84,3 +85,50 @@ def _parameters(text: str) -> dict[str, Any]:
             errors=[FieldError("/parameters", NotJson.code, "A JSON object is expected.")],
         )
     return found
+
+
+@base.page("policies.read")
+def version(request: PageRequest, number: int) -> HttpResponse:
+    """One version: its rules, and what it changed."""
+    before, after = verbs.pair(number)
+    difference = {"kind": "diff", "body": verbs.changed(before, after)}
+    return render(request, "console/policy.html", {"policy": after, "before": before, "difference": difference})
+
+
+@base.page("policies.change")
+def change(request: PageRequest) -> HttpResponse:
+    """The form by which another policy is asked for; it begins with what is in force."""
+    return show_change(request)
+
+
+def show_change(request: PageRequest, *, refused: Refused | None = None) -> HttpResponse:
+    """The form; with `refused`, what was typed is still there."""
+    active = Policy.objects.filter(is_active=True).first()
+    document = verbs.document_of(active) if active else {}
+    return render(
+        request,
+        "console/policy_change.html",
+        {
+            "active": active,
+            "document": json.dumps(document, indent=2, ensure_ascii=False),
+            "refused": refused,
+            "refused_form": "",
+        },
+    )
+
+
+@base.act("policies.change", shown_by=show_change)
+def propose(request: PageRequest) -> HttpResponse:
+    """Ask for another policy: an action of its own, on which people decide (D)."""
+    form = typed.Form(request.POST)
+    document = form.object("policy")
+    form.finish()
+    submitted = amendments.propose(
+        document=document,
+        note=form.text("note"),
+        reason=form.text("reason"),
+        by=principals.actor_of(request.user),
+        user=request.user,
+        now=base.now(),
+    )
+    return asking.answered(request, submitted, otherwise="policies")

@@ -1,13 +1,11 @@
-"""Plain lists: snapshots, jobs, webhooks."""
+"""Plain lists: snapshots, jobs."""
 
 from __future__ import annotations
 
-from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import render
 
 from auditlog.models import Job, JobState
-from governance.models import Delivery, Webhook
 from verification.models import Snapshot
 
 from . import base
@@ -35,15 +33,3 @@ def jobs(request: PageRequest) -> HttpResponse:
         "console/jobs.html",
         {"shown": base.cut(request, rows), "states": JobState.choices},
     )
-
-
-@base.page("webhooks.read")
-def webhooks(request: PageRequest) -> HttpResponse:
-    """Who is told, and whether it arrived."""
-    rows = Webhook.objects.defer("secret_sealed").annotate(
-        **{
-            state: Count("deliveries", filter=Q(deliveries__state=state))
-            for state in (Delivery.State.DELIVERED, Delivery.State.PENDING, Delivery.State.DEAD)
-        }
-    )
-    return render(request, "console/webhooks.html", {"shown": base.cut(request, rows)})

@@ -24,7 +24,10 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Decide",
         (
             ("inbox", "Approvals", "approvals.read"),
+            ("delegations", "Delegations", "delegations.read"),
+            ("break-glass", "Break-glass", "breakglass.read"),
             ("holds", "Holds", "holds.read"),
+            ("freezes", "Freezes", "freezes.read"),
         ),
     ),
     (
@@ -45,6 +48,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Rules",
         (
             ("policies", "Policies", "policies.read"),
+            ("grants", "Grants", "grants.read"),
             ("agents", "Agents", "agents.read"),
             ("webhooks", "Webhooks", "webhooks.read"),
         ),

@@ -1,0 +1,93 @@
+"""What people type into forms, as what verbs take; everything that cannot be read is named at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from django.http import QueryDict
+
+from auditlog.refusals import FieldError, Refused
+
+Read = TypeVar("Read")
+
+
+class NotReadable(Refused):
+    """A field does not hold what it asks for; `errors` names each."""
+
+    code = "not_readable"
+    kind = Refused.Kind.INVALID
+
+
+class Form:
+    """The fields of a form that was sent. What cannot be read is None until `finish` raises."""
+
+    def __init__(self, sent: QueryDict) -> None:
+        """Of `request.POST`."""
+        self._sent = sent
+        self._errors: list[FieldError] = []
+
+    def text(self, name: str) -> str:
+        """A text without the blanks around it."""
+        return self._sent.get(name, "").strip()
+
+    def choices(self, name: str) -> list[str]:
+        """The boxes that were ticked."""
+        return self._sent.getlist(name)
+
+    def words(self, name: str) -> list[str]:
+        """Words separated by blanks, commas or new lines."""
+        return self.text(name).replace(",", " ").split()
+
+    def whole(self, name: str, *, otherwise: int | None = None) -> Any:
+        """A whole number; `otherwise` when nothing was typed, which is wrong without it."""
+        return self._read(name, int, "A whole number is expected.", otherwise)
+
+    def hours(self, name: str) -> Any:
+        """Hours, perhaps with a fraction, in seconds."""
+        return self._read(name, lambda text: round(float(text) * 3600), "A number of hours is expected.", None)
+
+    def time(self, name: str, *, required: bool = True) -> Any:
+        """A time in UTC, as browsers send one."""
+        if not required and not self.text(name):
+            return None
+        return self._read(name, _utc, "A time in UTC is expected, such as 2026-11-27T18:00.", None)
+
+    def object(self, name: str) -> Any:
+        """A JSON object; an empty one when nothing was typed."""
+        return self._read(name, _object, "A JSON object is expected.", {})
+
+    def finish(self) -> None:
+        """Raise NotReadable when a field could not be read."""
+        if self._errors:
+            raise NotReadable(self._errors[0].detail, errors=self._errors)
+
+    def _read(self, name: str, convert: Callable[[str], Read], wrong: str, otherwise: Read | None) -> Read | None:
+        text = self.text(name)
+        if not text and otherwise is not None:
+            return otherwise
+        try:
+            return convert(text)
+        except (ValueError, OverflowError, RecursionError) as error:
+            where = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
+            self._errors.append(FieldError(f"/{name}", NotReadable.code, f"{wrong.rstrip('.')}{where}."))
+            return None
+
+
+def _utc(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
+
+
+def for_input(at: datetime) -> str:
+    """A time as a field for times takes it: in UTC, to the minute."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
