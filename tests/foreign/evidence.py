@@ -132,21 +132,22 @@ def export(directory: Path, *arguments: str) -> None:
     call_command("export_log", "--out", str(directory), *arguments, stdout=io.StringIO())
 
 
-def copy(client: Client, directory: Path, size: int) -> None:
+def copy(client: Client, directory: Path, size: int, *, entries: bool = True) -> None:
     """Save the log as it is served at `/tlog/`."""
-    for name in ("checkpoint", *tiles(size)):
+    for name in ("checkpoint", *tiles(size, entries=entries)):
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(fetched(client, f"/tlog/{name}"))
 
 
-def tiles(size: int) -> list[str]:
-    """The names of all tiles of a log below a million entries, those of its entries included."""
+def tiles(size: int, *, entries: bool) -> list[str]:
+    """The names of all tiles of a log below 256,000 entries, with or without those of the entries themselves."""
     names, level, count = [], 0, size
     while count:
         full, rest = divmod(count, merkle.TILE_WIDTH)
         numbers = [f"{number:03}" for number in range(full)] + ([f"{full:03}.p/{rest}"] if rest else [])
-        names += [f"tile/{kind}/{number}" for kind in ([level] if level else [0, "entries"]) for number in numbers]
+        kinds = [level, "entries"] if entries and level == 0 else [level]
+        names += [f"tile/{kind}/{number}" for kind in kinds for number in numbers]
         level, count = level + 1, full
     return names
 
@@ -169,9 +170,9 @@ def taken(path: Path, tmp_path: Path) -> Path:
 
 def edit(path: Path, old: str, new: str) -> Path:
     """Replace what stands in a file once."""
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
+    raw = path.read_bytes()
+    assert old.encode() in raw
+    path.write_bytes(raw.replace(old.encode(), new.encode(), 1))
     return path
 
 

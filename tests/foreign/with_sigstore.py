@@ -31,7 +31,7 @@ from sigstore_models.trustroot.v1 import TrustedRoot as Root
 ED25519 = bytes.fromhex("302a300506032b6570032100")
 
 
-REFUSED = (Error, ValueError, OSError, KeyError)
+REFUSED = (Error, ValueError, OSError, LookupError)
 
 
 class Log:
