@@ -348,7 +348,7 @@ def test_a_decision_has_its_receipt_once_it_is_signed(as_: Any, users: People, d
         assert "not yet under a signed checkpoint" in shown
         assert f'hx-get="/approvals/{decided.pk}/receipts"' in shown
         assert link not in shown
-    assert "its receipt comes with the next checkpoint" in text(client.get(f"/contracts/{decided.contract_id}"))
+    assert "Its receipt comes with the next checkpoint" in text(client.get(f"/contracts/{decided.contract_id}"))
     signer.sign(timezone.now())
     pages = (f"/approvals/{decided.pk}", f"/approvals/{decided.pk}/receipts", f"/contracts/{decided.contract_id}")
     for path in pages:
