@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
@@ -151,7 +152,7 @@ def test_a_log_is_checked_where_it_is_served(
 def rewrite() -> None:
     """What somebody with the database and the key can do: another entry 5, and everything after it made to fit."""
     leaves = list(Leaf.objects.select_related("entry").order_by("index"))
-    with flushable():
+    with flushable(), transaction.atomic():
         raw = canonical.dumps(leaves[5].entry.document() | {"data": {"name": "never happened"}})
         Entry.objects.filter(pk=leaves[5].entry_id).update(bytes=raw)
         Checkpoint.objects.all().delete()
