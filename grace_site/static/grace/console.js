@@ -112,8 +112,12 @@ window.grace = (() => {
 
   document.addEventListener("keydown", (event) => {
     const form = event.target.form;
-    if (event.key === "Enter" && event.target.matches("[data-digit]:checked")) {
-      armed(form)?.click();
+    if (event.key === "Enter" && event.target.matches("[data-decide] input")) {
+      /* Enter in a field would press the form's first button. */
+      event.preventDefault();
+      if (event.target.matches("[data-digit]:checked")) {
+        armed(form)?.click();
+      }
     } else if (event.ctrlKey && event.key === "Enter" && event.target.id === "reason") {
       armed(form)?.click();
     } else if (event.key === " " && "armed" in event.target.dataset) {
