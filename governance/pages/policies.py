@@ -42,7 +42,8 @@ def policies(request: PageRequest) -> HttpResponse:
         request,
         "console/policies.html",
         {
-            "active": Policy.objects.filter(is_active=True).first(),
+            "active": next((each for each in shown.rows if each.is_active), None)
+            or Policy.objects.filter(is_active=True).first(),
             "shown": shown,
             "agents": Agent.objects.order_by("name").values_list("name", flat=True),
             "asked_for": asked,
@@ -82,7 +83,7 @@ def _parameters(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise NotJson(
             "The parameters are not a JSON object.",
-            errors=[FieldError("/parameters", NotJson.code, "A JSON object is expected.")],
+            errors=[FieldError("/parameters", NotJson.code, "The parameters are not a JSON object.")],
         )
     return found
 
