@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
@@ -66,7 +66,7 @@ def show(request: PageRequest, name: str, *, refused: Refused | None = None) -> 
             "fields": fields,
             "typed": [(field, request.POST.get(field.sent_as, "")) for field in fields],
             "stat": _record([name]).get(name),
-            "versions": versions(Playbook.objects.filter(name=name).order_by("-version")),
+            "versions": versions(list(Playbook.objects.filter(name=name).order_by("-version"))),
             "missions": Mission.objects.filter(playbook=name).order_by("-created_at", "-id")[:MISSIONS],
             "open_missions": _open_missions() if may_run else [],
             "may_run": may_run,
@@ -81,15 +81,14 @@ def _record(names: Sequence[str]) -> dict[str, learning.Stat]:
     return {stat.group["playbook"]: stat for stat in stats}
 
 
-def _open_missions() -> Sequence[Mission]:
+def _open_missions() -> QuerySet[Mission]:
     return Mission.objects.filter(state__in=mission_verbs.OPEN).order_by("-created_at", "-id")[:OPEN_MISSIONS]
 
 
 def versions(rows: Sequence[Playbook]) -> list[Version]:
     """Versions, newest first, each with what it changed in the one before; pure."""
-    newest_first = list(rows)
-    earlier: list[Playbook | None] = [*newest_first[1:], None]
-    return [Version(row, _change(before, row)) for row, before in zip(newest_first, earlier, strict=True)]
+    earlier: list[Playbook | None] = [*rows[1:], None]
+    return [Version(row, _change(before, row)) for row, before in zip(rows, earlier, strict=True)]
 
 
 def _change(before: Playbook | None, after: Playbook) -> dict[str, str] | None:
