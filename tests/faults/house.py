@@ -46,13 +46,21 @@ class Postgres:
 
     def kill(self) -> None:
         """SIGKILL the server, then start it again as an init system would; it recovers from its journal."""
+        self.stop()
+        time.sleep(random.uniform(0, 0.5))
+        self.start()
+
+    def start(self) -> None:
+        """Start it after `stop`."""
+        self.server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """SIGKILL the server and wait until all of it is gone."""
         with suppress(psutil.NoSuchProcess):
             main = psutil.Process(self.server.get_pid())
             children = main.children(recursive=True)
             main.kill()
             psutil.wait_procs([main, *children], timeout=20)
-        time.sleep(random.uniform(0, 0.5))
-        self.server.ensure_postgres_running()
 
 
 class House:

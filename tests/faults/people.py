@@ -46,6 +46,14 @@ class Agent:
                 self.asked.append(Asked(act, name, contract_id))
             self.stop.wait(0.4)
 
+    def ask(self, count: int) -> None:
+        """Propose that many, one right after the other."""
+        for number, act in zip(range(count), itertools.cycle(self.acts), strict=False):
+            name = f"act-{number}"
+            contract_id = self._propose(act, name)
+            assert contract_id is not None
+            self.asked.append(Asked(act, name, contract_id))
+
     def _propose(self, act: Act, name: str) -> str | None:
         """The id of the contract, once it is known; None when it never was before the campaign ended."""
         for _ in self._until(seconds=120):
@@ -97,6 +105,20 @@ class Reviewer:
         while not self.stop.wait(0.5):
             with suppress(requests.RequestException, ValueError, KeyError):
                 self._review()
+
+    def get(self, path: str, **query: Any) -> Any:
+        """What GET answers, without its envelope."""
+        answer = (self.session or self._log_in()).get(f"{self.url}{path}", params=query, timeout=15)
+        answer.raise_for_status()
+        return answer.json()["data"]
+
+    def post(self, path: str, body: Any) -> Any:
+        """What POST answers, without its envelope."""
+        session = self.session or self._log_in()
+        csrf = {"X-CSRFToken": session.cookies["csrftoken"]}
+        answer = session.post(f"{self.url}{path}", json=body, headers=csrf, timeout=15)
+        answer.raise_for_status()
+        return answer.json()["data"]
 
     def _review(self) -> None:
         session = self.session or self._log_in()

@@ -20,14 +20,15 @@ SCRIPT = """
 import json, pathlib, random, sys, time
 
 what, ledger, name = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
+longest = float((ledger.parent / "longest").read_text())
 lines = ledger.read_text().split() if ledger.exists() else []
 if what == "probe":
     print(json.dumps({"done": lines.count(name)}))
 elif what == "append":
-    time.sleep(random.uniform(0, 0.4))
+    time.sleep(random.uniform(longest / 2, longest))
     with ledger.open("a") as file:
         file.write(name + "\\n")
-    time.sleep(random.uniform(0, 0.4))
+    time.sleep(random.uniform(longest / 2, longest))
 elif what == "undo":
     kept = [line for line in lines if line != name]
     ledger.write_text("".join(line + "\\n" for line in kept))
@@ -50,11 +51,17 @@ class Lines:
     """`command.run`: appends a line to a ledger; not idempotent, and it lingers before and after."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
+        self.linger(0.3)
         self.ledgers = [home / f"ledger-{number}.txt" for number in range(3)]
         script = home / "act.py"
         script.write_text(SCRIPT)
         self.commands_file = home / "commands.toml"
         self.commands_file.write_text("\n".join(self._command(script, ledger) for ledger in self.ledgers))
+
+    def linger(self, seconds: float) -> None:
+        """How long an action stays, at most, before its effect and after it."""
+        (self.home / "longest").write_text(str(seconds))
 
     def _command(self, script: Path, ledger: Path) -> str:
         def argv(what: str) -> str:

@@ -1,0 +1,76 @@
+"""A whole installation on a PostgreSQL of its own, with a world to act on and people to work with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.house import House, Postgres
+from tests.faults.people import Agent, Reviewer
+from tests.faults.world import Counts, Keys, Lines, counting_server
+from tests.harness.installation import Installation
+
+
+@dataclass
+class Estate:
+    """The house, its world, and what bootstrap told once."""
+
+    house: House
+    lines: Lines
+    keys: Keys
+    counts: Counts
+    told: dict[str, Any]
+
+    @property
+    def installation(self) -> Installation:
+        """What runs."""
+        return self.house.installation
+
+    def agent(self, *acts: Any) -> Agent:
+        """The agent of this installation, who proposes these acts in turn."""
+        return Agent(self.installation.url, self.told["agent"]["key"], acts)
+
+    def person(self, name: str) -> Reviewer:
+        """Somebody who can log in."""
+        found = next(user for user in self.told["users"] if user["username"] == name)
+        return Reviewer(self.installation.url, found["username"], found["password"])
+
+
+@pytest.fixture
+def estate(tmp_path: Path) -> Iterator[Estate]:
+    """Bootstrapped and up."""
+    postgres = Postgres()
+    lines = Lines(tmp_path)
+    # Its sockets need a short path.
+    with counting_server() as counts, tempfile.TemporaryDirectory(prefix="grace-faults-") as home:
+        installation = Installation(
+            Path(home),
+            DATABASE_URL=postgres.url,
+            COMMANDS_FILE=str(lines.commands_file),
+            HTTP_ALLOWED_URLS=f"{counts.url}/",
+            JOB_LEASE_SECONDS="3",
+            PROPOSAL_RATE_PER_MIN="10000",
+            APPROVAL_DECISION_RATE_PER_MIN="10000",
+            READ_RATE_PER_MIN="100000",
+        )
+        done = installation.manage("bootstrap", "--json", seconds=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+        keys = Keys(installation.var_dir / "sandbox")
+        with installation.up():
+            yield Estate(House(installation, postgres), lines, keys, counts, json.loads(done.stdout))
+
+
+@pytest.fixture
+def chance() -> int:
+    """The seed of this run; a campaign that failed is run again with FAULTS_SEED."""
+    seed = int(os.environ.get("FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+    random.seed(seed)
+    return seed
