@@ -47,7 +47,9 @@ def form_refused(context: template.Context, form: str = "") -> dict[str, Any]:
     ours = refused is not None and str(context.get("refused_form") or "") == form
     if not ours or refused is None:
         return {}
-    found = [(_field_of(error.pointer, form), error.detail, error.pointer) for error in refused.errors]
+    found = [
+        (_field_of(error.pointer, form), error.detail, error.pointer.removeprefix("/")) for error in refused.errors
+    ]
     return {"refused": refused, "found": found}
 
 
