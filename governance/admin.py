@@ -474,6 +474,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
     """What was delivered, and what could not be."""
 
     reads = "webhooks.read"
-    list_display = ("fact", "webhook", "state", "attempts", "last_status", "created_at", "delivered_at")
+    list_display = ("fact", "webhook", "contract", "state", "attempts", "last_status", "created_at", "delivered_at")
     list_filter = ("state", "fact")
-    list_select_related = ("webhook",)
+    list_select_related = ("webhook", "contract")

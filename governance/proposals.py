@@ -19,7 +19,7 @@ from auditlog.subjects import Subject
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import access, approvals, asking, granting, noting, principals
+from . import access, approvals, asking, callbacks, granting, noting, principals
 from .asking import Examined, FindStandIn, StandIn, Wording
 from .facts import ProposalFact
 from .looking import Look
@@ -201,9 +201,8 @@ def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examine
     if agent is not None and not principals.allows(agent, proposal.action_type):
         detail = f"{agent.name} may not propose {proposal.action_type[:80]!r}."
         raise ActionTypeNotAllowed(detail, errors=[FieldError("/action_type", ActionTypeNotAllowed.code, detail)])
-    if proposal.callback_url:
-        detail = "Nothing is delivered to callbacks; ask for a webhook, or wait with `wait`."
-        raise asking.InvalidProposal(detail, errors=[FieldError("/callback_url", "not_available", detail)])
+    if errors := callbacks.refused(proposal.callback_url, agent=agent):
+        raise asking.InvalidProposal(errors[0].detail, errors=errors)
     if errors := too_late(proposal.not_before, now=now):
         raise asking.InvalidProposal(errors[0].detail, errors=errors)
     if errors := [error for check in _checks for error in check(proposal)]:

@@ -14,7 +14,7 @@ from auditlog.models import Entry
 from verification import contracts
 from verification.models import Contract, State
 
-from . import anchoring, approvals, breaker, holding, holds, mailing, proposals, webhooks
+from . import anchoring, approvals, breaker, callbacks, holding, holds, mailing, proposals, webhooks
 from .models import Agent, Hold
 
 logger = structlog.get_logger(__name__)
@@ -95,3 +95,9 @@ def write(entry: Entry) -> None:
 def tell(entry: Entry) -> None:
     """Owe the fact to every webhook that asked for it."""
     webhooks.owe(entry, now=timezone.now())
+
+
+@mesh.subscribe(*callbacks.FACTS, name="governance-callbacks")
+def call_back(entry: Entry) -> None:
+    """Owe an agent the news of its contract, at the address it named."""
+    webhooks.owe_callback(entry, now=timezone.now())

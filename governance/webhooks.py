@@ -1,4 +1,4 @@
-"""Webhooks: who is told of which facts, and every delivery owed to them.
+"""Webhooks: who is told of which facts, and every delivery owed to them and to the callbacks of contracts.
 
 Signed to the Standard Webhooks specification, with a CloudEvents 1.0 body. A delivery is a row and a job: tried with
 backoff, dead after the last attempt, and delivered again when a person asks.
@@ -29,12 +29,16 @@ from auditlog.actors import Actor
 from auditlog.models import Entry, Job
 from auditlog.refusals import FieldError, Kind, Refused
 from auditlog.subjects import Subject
+from governance import callbacks
 from governance.facts import WebhookFact
 from governance.models import Delivery, Webhook
 from verification import outgoing
+from verification.models import Contract
 
 JOB = "webhook.deliver"
 MAX_ATTEMPTS = 8
+# About half an hour with the backoff of jobs: an agent that is being deployed comes back within that.
+MAX_CALLBACK_ATTEMPTS = 12
 MAX_GLOBS = 20
 DEADLINE_SECONDS = 10.0
 SECRET_BYTES = 32
@@ -89,7 +93,7 @@ class BadOverlap(Refused):
 
 
 class NotRedeliverable(Refused):
-    """The delivery is still being tried, or its webhook is switched off."""
+    """The delivery is still being tried, or its receiver is there no more."""
 
     code = "delivery_not_now"
     kind = Kind.CONFLICT
@@ -172,12 +176,12 @@ def redeliver(*, delivery_id: UUID, by: Actor, now: datetime) -> Delivery:
         delivery = Delivery.objects.select_for_update().filter(pk=delivery_id).first()
         if delivery is None:
             raise NoSuchDelivery(f"There is no delivery {delivery_id}.")
-        if delivery.state == Delivery.State.PENDING or not delivery.webhook.is_active:
-            raise NotRedeliverable("The delivery is still being tried, or its webhook is switched off.")
+        if delivery.state == Delivery.State.PENDING or not _wanted(delivery):
+            raise NotRedeliverable("The delivery is still being tried, or its receiver is there no more.")
         delivery.state, delivery.last_error = Delivery.State.PENDING, ""
         delivery.job_id = _owe(delivery, now=now).pk
         delivery.save(update_fields=["state", "last_error", "job_id"])
-        _record(delivery.webhook, WebhookFact.REDELIVERED, by=by, now=now)
+        _record_redelivery(delivery, by=by, now=now)
     return delivery
 
 
@@ -187,26 +191,37 @@ def owe(entry: Entry, *, now: datetime) -> int:
     for webhook in Webhook.objects.filter(is_active=True):
         if not entries.matches(",".join(webhook.facts), entry.fact):
             continue
-        with log.recording():
-            owed += _owe_once(webhook, entry, now=now)
+        owed += _owe_once(entry, now=now, webhook=webhook)
     return owed
 
 
-def _owe_once(webhook: Webhook, entry: Entry, *, now: datetime) -> int:
-    try:
-        with transaction.atomic():
-            delivery = Delivery.objects.create(
-                webhook=webhook, entry_id=entry.pk, fact=entry.fact, payload=payload(entry), created_at=now
-            )
-    except IntegrityError:
-        return 0  # the mesh delivers at least once, and this is the second time
-    delivery.job_id = _owe(delivery, now=now).pk
-    delivery.save(update_fields=["job_id"])
+def owe_callback(entry: Entry, *, now: datetime) -> int:
+    """Owe a fact to the callback of its contract, if it has one and this is what it is for; returns whether it did."""
+    if entry.contract_id is None or not callbacks.calls_for(entry, entries.data(entry)):
+        return 0
+    contract = Contract.objects.filter(pk=entry.contract_id).exclude(callback_url="").first()
+    if contract is None or not callbacks.wanted(contract):
+        return 0
+    return _owe_once(entry, now=now, contract=contract)
+
+
+def _owe_once(entry: Entry, *, now: datetime, webhook: Webhook | None = None, contract: Contract | None = None) -> int:
+    row = Delivery(webhook=webhook, contract=contract, entry_id=entry.pk, fact=entry.fact, created_at=now)
+    row.payload = payload(entry)
+    with log.recording():
+        try:
+            with transaction.atomic():
+                row.save(force_insert=True)
+        except IntegrityError:
+            return 0  # the mesh delivers at least once, and this is the second time
+        row.job_id = _owe(row, now=now).pk
+        row.save(update_fields=["job_id"])
     return 1
 
 
 def _owe(delivery: Delivery, *, now: datetime) -> Job:
-    return jobs.enqueue(kind=JOB, subject_id=str(delivery.pk), now=now)
+    attempts = MAX_ATTEMPTS if delivery.contract_id is None else MAX_CALLBACK_ATTEMPTS
+    return jobs.enqueue(kind=JOB, subject_id=str(delivery.pk), max_attempts=attempts, now=now)
 
 
 # --- delivering ------------------------------------------------------------------------------------------------
@@ -215,8 +230,8 @@ def _owe(delivery: Delivery, *, now: datetime) -> Job:
 @jobs.runner(JOB, max_attempts=MAX_ATTEMPTS, lease_seconds=60)
 def deliver(job: Job, lease: jobs.Lease) -> dict[str, Any]:
     """Try one delivery. Raises NotDelivered, so that the job is tried again."""
-    delivery = Delivery.objects.select_related("webhook").get(pk=job.subject_id)
-    if delivery.state != Delivery.State.PENDING or not delivery.webhook.is_active:
+    delivery = Delivery.objects.select_related("webhook", "contract").get(pk=job.subject_id)
+    if delivery.state != Delivery.State.PENDING or not _wanted(delivery):
         return {"state": delivery.state}
     now = lease.now()
     status, error = _send(delivery, now=now)
@@ -244,14 +259,16 @@ def _send(delivery: Delivery, *, now: datetime) -> tuple[int | None, str]:
         headers = signed(delivery, now=now)
         answer = outgoing.request(
             "POST",
-            delivery.webhook.url,
+            delivery.url,
             headers=headers,
             body=delivery.payload.encode(),
             deadline_seconds=DEADLINE_SECONDS,
             max_bytes=1024,
-            public=True,
+            # A person set up a webhook; a callback is an agent's wish, and goes where the operator lets it.
+            prefixes=None if delivery.webhook else settings.CALLBACK_ALLOWED_URLS,
+            public=delivery.webhook is not None,
         )
-    except (outgoing.UrlNotAllowed, outgoing.NoAnswer, Unsealable) as problem:
+    except (outgoing.UrlNotAllowed, outgoing.NoAnswer, Unsealable, callbacks.NobodyToTell) as problem:
         return None, str(problem)
     return answer.status, "" if 200 <= answer.status < 300 else f"answered {answer.status}"
 
@@ -264,15 +281,27 @@ def signed(delivery: Delivery, *, now: datetime) -> dict[str, str]:
         "Webhook-Id": identity,
         "Webhook-Timestamp": str(int(now.timestamp())),
         "Webhook-Signature": " ".join(
-            Signature(unseal(sealed)).sign(identity, now, delivery.payload) for sealed in _sealed(delivery.webhook, now)
+            Signature(secret).sign(identity, now, delivery.payload) for secret in _secrets(delivery, now)
         ),
     }
 
 
-def _sealed(webhook: Webhook, now: datetime) -> list[str]:
-    """The secrets that sign now, the newest first."""
+def _secrets(delivery: Delivery, now: datetime) -> list[str]:
+    """The secrets that sign now, the newest first. Raises Unsealable and callbacks.NobodyToTell."""
+    webhook = delivery.webhook
+    if webhook is None:
+        assert delivery.contract is not None, "one of the two"
+        return callbacks.secrets(delivery.contract, now=now)
     both = webhook.previous_until is not None and now < webhook.previous_until
-    return [webhook.secret_sealed, webhook.previous_secret_sealed] if both else [webhook.secret_sealed]
+    sealed = [webhook.secret_sealed, webhook.previous_secret_sealed] if both else [webhook.secret_sealed]
+    return [unseal(each) for each in sealed]
+
+
+def _wanted(delivery: Delivery) -> bool:
+    """Whether there is still somebody to deliver to."""
+    if delivery.webhook is not None:
+        return delivery.webhook.is_active
+    return delivery.contract is not None and callbacks.wanted(delivery.contract)
 
 
 def payload(entry: Entry) -> str:
@@ -357,5 +386,20 @@ def _record(webhook: Webhook, fact: WebhookFact, *, by: Actor, now: datetime) ->
         actor=by,
         subject=Subject("webhook", str(webhook.pk), webhook.url[:200]),
         data={"url": webhook.url, "facts": list(webhook.facts)},
+        now=now,
+    )
+
+
+def _record_redelivery(delivery: Delivery, *, by: Actor, now: datetime) -> None:
+    if delivery.webhook is not None:
+        _record(delivery.webhook, WebhookFact.REDELIVERED, by=by, now=now)
+        return
+    log.append(
+        WebhookFact.REDELIVERED,
+        actor=by,
+        subject=Subject("contract", str(delivery.contract_id)),
+        # Without its query, which may hold what only the agent should know.
+        data={"url": outgoing.parse(delivery.url).place, "facts": [delivery.fact]},
+        contract_id=delivery.contract_id,
         now=now,
     )

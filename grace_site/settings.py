@@ -142,6 +142,7 @@ TARGETS_FILE = env.path("TARGETS_FILE", None)
 # The sandbox service of `manage.py demo`: the one thing a new installation may call, and not in production.
 SANDBOX_PORT = env.integer("SANDBOX_PORT", PORT + 1 if PORT < 65535 else 65534, at_least=1, at_most=65535)
 HTTP_ALLOWED_URLS = env.urls("HTTP_ALLOWED_URLS", [] if PRODUCTION else [f"http://127.0.0.1:{SANDBOX_PORT}/"])
+CALLBACK_ALLOWED_URLS = env.urls("CALLBACK_ALLOWED_URLS", [])
 PROMETHEUS_URL = env.url("PROMETHEUS_URL", "")
 
 # How lower packages reach the questions only governance answers.

@@ -141,7 +141,7 @@ PROPOSALS: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "",
         f"{FIRST}/url",
     ),
-    "a callback, which nothing would be delivered to": (
+    "a callback where none are allowed": (
         {"callback_url": "https://example.com/"},
         422,
         "invalid_proposal",

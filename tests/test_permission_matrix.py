@@ -79,6 +79,8 @@ API = {
     f"GET {G}agents/<uuid:id>": READERS,
     f"POST {G}agents/<uuid:id>/revoke": ADMINISTRATOR,
     f"POST {G}agents/<uuid:id>/rotate": ADMINISTRATOR,
+    f"GET {G}callback-secret": "agent",
+    f"GET {G}deliveries": READERS,
     f"POST {G}deliveries/<uuid:id>/redeliver": ADMINISTRATOR,
     f"GET {G}holds": READERS,
     f"POST {G}holds": OPERATORS,

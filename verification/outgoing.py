@@ -206,10 +206,12 @@ def permission(
     return Permission(url, private=named, loopback=named or local, literal=literal)
 
 
-def check(text: Any, pointer: str, *, public: bool = False, seconds: float = 1.0) -> list[FieldError]:
+def check(
+    text: Any, pointer: str, *, prefixes: Sequence[str] | None = None, public: bool = False, seconds: float = 1.0
+) -> list[FieldError]:
     """What a proposal naming this URL is told; a name that cannot be resolved now is not an error yet."""
     try:
-        allowed = permission(text, public=public)
+        allowed = permission(text, prefixes=prefixes, public=public)
         _resolve(allowed, seconds)
     except UrlNotAllowed as exc:
         return [FieldError(pointer, exc.code, str(exc))]

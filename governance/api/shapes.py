@@ -49,7 +49,8 @@ class ProposalShape(Shape):
     justification = s.CharField(required=False)
     not_before = s.DateTimeField(required=False, allow_null=True)
     callback_url = s.CharField(
-        required=False, help_text="Not available yet: refused when given. Webhooks tell what becomes of a contract."
+        required=False,
+        help_text="Agents only, below CALLBACK_ALLOWED_URLS: told when there is no need to wait any longer.",
     )
     dry_run = s.BooleanField(required=False, help_text="Answer what would happen; write nothing.")
 
@@ -463,7 +464,8 @@ class DeliveryShape(Shape):
     """One fact owed to one receiver."""
 
     id = s.UUIDField()
-    webhook_id = s.UUIDField()
+    webhook_id = s.UUIDField(allow_null=True, help_text="None: the callback of a contract.")
+    contract_id = s.UUIDField(allow_null=True, help_text="The contract whose callback this is.")
     entry_id = s.UUIDField()
     fact = s.CharField()
     state = s.ChoiceField(Delivery.State.choices)
@@ -473,6 +475,12 @@ class DeliveryShape(Shape):
     job_id = s.UUIDField(allow_null=True)
     created_at = s.DateTimeField()
     delivered_at = s.DateTimeField(allow_null=True)
+
+
+class CallbackSecretShape(Shape):
+    """What verifies callbacks, as Standard Webhooks writes it."""
+
+    secret = s.CharField()
 
 
 # --- rows into shapes ------------------------------------------------------------------------------------------

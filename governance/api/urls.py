@@ -71,6 +71,8 @@ urlpatterns = [
     path("webhooks/<uuid:id>", webhooks.OneWebhook.as_view(), name="api-webhook"),
     path("webhooks/<uuid:id>/rotate", webhooks.RotateWebhook.as_view(), name="api-webhook-rotate"),
     path("webhooks/<uuid:id>/deliveries", webhooks.Deliveries.as_view(), name="api-deliveries"),
+    path("deliveries", webhooks.AllDeliveries.as_view(), name="api-all-deliveries"),
+    path("callback-secret", webhooks.CallbackSecret.as_view(), name="api-callback-secret"),
     path("deliveries/<uuid:id>/redeliver", webhooks.Redeliver.as_view(), name="api-redeliver"),
     path("stream", stream.Stream.as_view(), name="api-stream"),
 ]

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.endpoint import Endpoint, PageQuery, operation
-from governance import webhooks
+from governance import callbacks, webhooks
 from governance.api import shapes
 from governance.models import Delivery, Webhook
 
@@ -28,6 +28,12 @@ class DeliveryQuery(PageQuery):
 
     state = s.ChoiceField(Delivery.State.choices, required=False)
     fact = s.CharField(required=False, max_length=100)
+
+
+class AllDeliveriesQuery(DeliveryQuery):
+    """Filters of the list."""
+
+    contract_id = s.UUIDField(required=False, help_text="Callbacks of this contract.")
 
 
 class Webhooks(Endpoint):
@@ -120,6 +126,23 @@ class Deliveries(Endpoint):
         return self.page(webhook.deliveries.filter(**wanted).defer("payload"), shapes.delivery)
 
 
+class AllDeliveries(Endpoint):
+    """`/deliveries`"""
+
+    @operation(
+        "list_all_deliveries",
+        "What was sent to webhooks and callbacks, newest first",
+        tag=TAG,
+        asks="webhooks.read",
+        query=AllDeliveriesQuery,
+        answer=[shapes.DeliveryShape],
+    )
+    def get(self, request: Request) -> Response:
+        """Each with the state of its last attempt; `state=dead` lists what nobody will try again by itself."""
+        wanted = {name: self.query[name] for name in ("state", "fact", "contract_id") if name in self.query}
+        return self.page(self.visible(Delivery.objects.filter(**wanted).defer("payload")), shapes.delivery)
+
+
 class Redeliver(Endpoint):
     """`/deliveries/{id}/redeliver`"""
 
@@ -135,3 +158,21 @@ class Redeliver(Endpoint):
         """Under the same id and with the same body, so that the receiver can tell."""
         delivery = webhooks.redeliver(delivery_id=id, by=self.actor, now=self.now)
         return self.answer(shapes.delivery(delivery), status=202)
+
+
+class CallbackSecret(Endpoint):
+    """`/callback-secret`"""
+
+    @operation(
+        "get_callback_secret",
+        "What verifies callbacks",
+        tag=TAG,
+        asks="contracts.propose",
+        answer=shapes.CallbackSecretShape,
+        description="The secret that belongs to the key this is asked with. Callbacks carry a signature for every good "
+        "key of the agent, so that each copy of it verifies them with the secret of its own.",
+    )
+    def get(self, request: Request) -> Response:
+        """Agents only."""
+        secret = callbacks.secret_for(getattr(request.auth, "digest", ""))
+        return self.answer_once({"secret": secret})

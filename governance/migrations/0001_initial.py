@@ -418,9 +418,23 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
                 ("delivered_at", models.DateTimeField(blank=True, null=True)),
                 (
+                    "contract",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="callbacks",
+                        to="verification.contract",
+                    ),
+                ),
+                (
                     "webhook",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="deliveries", to="governance.webhook"
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deliveries",
+                        to="governance.webhook",
                     ),
                 ),
             ],
@@ -687,5 +701,22 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="delivery",
             constraint=models.UniqueConstraint(fields=("webhook", "entry_id"), name="one_delivery_per_fact"),
+        ),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("contract__isnull", False)), fields=("entry_id",), name="one_callback_per_fact"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("contract__isnull", True), ("webhook__isnull", False)),
+                    models.Q(("contract__isnull", False), ("webhook__isnull", True)),
+                    _connector="OR",
+                ),
+                name="delivery_has_one_receiver",
+            ),
         ),
     ]

@@ -3,6 +3,7 @@
 from django.db import models
 
 from auditlog.ids import new_id
+from verification.models import Contract
 
 
 class Webhook(models.Model):
@@ -29,7 +30,7 @@ class Webhook(models.Model):
 
 
 class Delivery(models.Model):
-    """One fact owed to one webhook; the job that carries it holds attempts and due time."""
+    """One fact owed to a webhook, or to the callback of a contract; the job that carries it holds the due time."""
 
     class State(models.TextChoices):
         PENDING = "pending"
@@ -37,7 +38,8 @@ class Delivery(models.Model):
         DEAD = "dead"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    webhook = models.ForeignKey(Webhook, on_delete=models.PROTECT, related_name="deliveries")
+    webhook = models.ForeignKey(Webhook, null=True, blank=True, on_delete=models.PROTECT, related_name="deliveries")
+    contract = models.ForeignKey(Contract, null=True, blank=True, on_delete=models.PROTECT, related_name="callbacks")
     entry_id = models.UUIDField()
     fact = models.CharField(max_length=100)
     payload = models.TextField()
@@ -54,7 +56,23 @@ class Delivery(models.Model):
         verbose_name_plural = "deliveries"
         constraints = [
             models.UniqueConstraint(fields=["webhook", "entry_id"], name="one_delivery_per_fact"),
+            models.UniqueConstraint(
+                fields=["entry_id"], condition=models.Q(contract__isnull=False), name="one_callback_per_fact"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(webhook__isnull=False, contract__isnull=True)
+                | models.Q(webhook__isnull=True, contract__isnull=False),
+                name="delivery_has_one_receiver",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.fact} to {self.webhook_id}"
+        return f"{self.fact} to {self.webhook_id or self.contract_id}"
+
+    @property
+    def url(self) -> str:
+        """Where it goes."""
+        if self.webhook is not None:
+            return self.webhook.url
+        assert self.contract is not None, "one of the two"
+        return self.contract.callback_url
