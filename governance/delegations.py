@@ -104,7 +104,10 @@ def _sensible(
         errors.append(FieldError("/delegate", "invalid", detail))
     elif delegate.pk == user.pk:
         errors.append(FieldError("/delegate", "invalid", "Nobody stands in for themselves."))
-    if len(groups) > MAX_GROUPS or not set(groups) <= principals.groups_of(user.pk):
+    own = principals.groups_of(user.pk)
+    if not own:
+        errors.append(FieldError("/groups", "invalid", "You are in no group, so nobody can speak for it in your name."))
+    elif len(groups) > MAX_GROUPS or not own >= set(groups):
         errors.append(FieldError("/groups", "invalid", "Only groups you are in can be named."))
     if starts_at > now + LATEST_START:
         errors.append(FieldError("/starts_at", "out_of_range", f"At most {LATEST_START.days} days ahead."))

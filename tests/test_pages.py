@@ -400,7 +400,7 @@ def test_letting_go_asks_people(as_: Any, users: People, scene: Scene) -> None:
         user=users.ada,
         now=timezone.now(),
     )
-    response = as_(users.ada).post(f"/holds/{hold.pk}/release", {"release_reason": "It is fine."})
+    response = as_(users.ada).post(f"/holds/{hold.pk}/release", {"reason": "It is fine."})
     request = ApprovalRequest.objects.get()
     assert response["Location"] == f"/approvals/{request.pk}"
     assert (request.tier, request.state) == ("tier_3", "pending")

@@ -396,7 +396,7 @@ def test_the_tester_names_what_it_cannot_read(ada: Client) -> None:
 def shown_once(response: Any) -> str:
     assert response.status_code == 200, text(response)
     assert "no-store" in response["Cache-Control"]
-    found = re.search(r'readonly value="([^"]+)"', text(response))
+    found = re.search(r"data-shown-once>([^<]+)<", text(response))
     assert found
     return found[1]
 

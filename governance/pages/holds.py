@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -25,16 +26,19 @@ def holds(request: PageRequest) -> HttpResponse:
 
 def show(request: PageRequest, hold_id: UUID | None = None, *, refused: Refused | None = None) -> HttpResponse:
     """The page; `refused` stands beside the form it belongs to (`hold_id`: that of a release)."""
+    engaged: list[Any] = list(Hold.objects.filter(released_at=None))
+    for row in engaged:
+        row.form = f"release-{row.pk}"
     return render(
         request,
         "console/holds.html",
         {
-            "engaged": Hold.objects.filter(released_at=None),
+            "engaged": engaged,
             "shown": base.cut(request, Hold.objects.exclude(released_at=None), order=("-engaged_at", "-id")),
             "file_reason": holding.file_reason(),
             "scopes": Hold.Scope.choices,
             "refused": refused,
-            "refused_for": hold_id,
+            "refused_form": f"release-{hold_id}" if hold_id else "engage",
         },
     )
 
@@ -59,7 +63,7 @@ def release(request: PageRequest, hold_id: UUID) -> HttpResponse:
     """Ask to take a hold off: an action of its own, on which people decide."""
     submitted = verbs.release(
         hold_id=hold_id,
-        reason=request.POST.get("release_reason", "").strip(),
+        reason=request.POST.get("reason", "").strip(),
         by=principals.actor_of(request.user),
         user=request.user,
         now=base.now(),
