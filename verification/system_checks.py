@@ -9,8 +9,12 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from verification import configuration, outgoing
+from verification.executors.cache_clear.caches import CACHES
 from verification.executors.command_run import templates
+from verification.executors.database_migrate.databases import DATABASES
+from verification.executors.service_restart.services import SERVICES
 
+TABLES = (SERVICES, CACHES, DATABASES)
 PROGRAM_SUFFIXES = frozenset({".py", ".sh", ".pl", ".rb", ".js"})
 
 
@@ -38,8 +42,33 @@ def commands_are_usable(app_configs: Sequence[Any] | None, **_: Any) -> list[Che
 
 
 @register("grace")
+def targets_are_usable(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """TARGETS_FILE parses, each target in it can be used, and only the operator can change or read it."""
+    problems = {name: reason for table in TABLES for name, reason in table.problems().items()}
+    found: list[CheckMessage] = [
+        Error(
+            f"The target {name} of TARGETS_FILE is not usable: {reason}" if name else reason,
+            hint="Correct it; docs/targets.example.toml shows every member.",
+            id="verification.E004",
+        )
+        for name, reason in problems.items()
+    ]
+    path = configuration.targets_file()
+    if path is not None and path.exists() and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH | stat.S_IROTH):
+        found.append(
+            Warning(
+                "TARGETS_FILE can be written or read by others than its owner: it says what Grace may act on, and may "
+                "hold passwords.",
+                hint="chmod o-r,go-w",
+                id="verification.W002",
+            )
+        )
+    return found
+
+
+@register("grace")
 def what_runs_is_out_of_reach(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
-    """Neither COMMANDS_FILE nor a program it names lies where `config.update` may write."""
+    """Neither COMMANDS_FILE, nor a program it names, nor TARGETS_FILE lies where `config.update` may write."""
     roots = [Path(os.path.realpath(root)) for root in configuration.config_roots()]
     return [
         Error(
@@ -48,7 +77,7 @@ def what_runs_is_out_of_reach(app_configs: Sequence[Any] | None, **_: Any) -> li
             hint="Keep commands and their programs out of CONFIG_ROOTS.",
             id="verification.E003",
         )
-        for path in sorted(_programs())
+        for path in sorted(_programs() | _targets())
         if any(Path(os.path.realpath(path)).is_relative_to(root) for root in roots)
     ]
 
@@ -59,6 +88,11 @@ def _programs() -> set[Path]:
         return set()
     named = [Path(part) for name in templates.names() for part in _parts(templates.get(name))]
     return {path, *(each for each in named if each.is_file() and _is_program(each))}
+
+
+def _targets() -> set[Path]:
+    path = configuration.targets_file()
+    return {path} if path is not None and path.exists() else set()
 
 
 def _parts(command: templates.Command) -> Iterator[str]:
