@@ -346,7 +346,7 @@ def _finish(
         changes |= {"due_at": due_at, "sent_at": now if due_at <= now else None}
     if state in FINAL:
         changes["finished_at"] = now
-    with log.recording():
+    with log.recording(savepoint=False):
         if not lease.row().update(state=state, lease_until=None, **changes):
             raise LeaseLost(str(lease.job_id))
         job = lease.job

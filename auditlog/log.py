@@ -53,15 +53,16 @@ class _Draft:
 
 
 @contextmanager
-def recording(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+def recording(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> Iterator[None]:
     """Open (or join) a transaction; entries appended inside are written together at the outermost exit.
 
     Entries of a rolled-back savepoint fall with it: an inner `recording()` or `transaction.atomic()`. (Savepoints
-    made by hand with `transaction.savepoint()` are unknown to Django's own hooks, and to this.)
+    made by hand with `transaction.savepoint()` are unknown to Django's own hooks, and to this.) Without a `savepoint`
+    what fails inside an outer `recording()` brings all of it down: for a step of another verb that cannot do without.
     """
     connection = connections[using]
-    with transaction.atomic(using=using):
-        outermost = not getattr(connection, "auditlog_recording", False)
+    outermost = not getattr(connection, "auditlog_recording", False)
+    with transaction.atomic(using=using, savepoint=savepoint or outermost):
         connection.auditlog_recording = True  # type: ignore[attr-defined]
         try:
             yield

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from auditlog import jobs, log, reading
 from auditlog.actors import SYSTEM, Actor
@@ -27,7 +27,7 @@ from . import access, asking, delegating, holding, noting, pacing, pressing, pri
 from . import digest as digests
 from .asking import Examined
 from .facts import ApprovalFact
-from .models import ApprovalRequest, Decision
+from .models import ApprovalRequest, Decision, Delegation
 from .policy import Requirements
 from .shapes import Changes, too_late
 
@@ -358,9 +358,13 @@ def _locked(request_id: UUID) -> tuple[Contract, ApprovalRequest]:
     entries = Entry.objects.filter(contract_id=OuterRef("contract_id")).order_by("-id").values("id")
     # PostgreSQL locks the rows of a join in the order in which they are named here.
     rows = ApprovalRequest.objects.select_for_update(of=("contract", "self")).select_related("contract", "revision")
-    request = rows.annotate(latest_entry_id=Subquery(entries[:1])).filter(pk=request_id).order_by().first()
+    any_delegation = Exists(Delegation.objects.filter(ended_at=None))
+    rows = rows.annotate(latest_entry_id=Subquery(entries[:1]), any_delegation=any_delegation)
+    request = rows.filter(pk=request_id).order_by().first()
     if request is None:
         raise NotFound(f"There is no approval request {request_id}.")
+    if not request.any_delegation:
+        reading.tell(delegating.rows, answer=[])
     contract = request.contract
     contract.revision = request.revision
     reading.tell(contracts.lock, contract.pk, answer=contract)

@@ -55,11 +55,15 @@ def reached(start: frozenset[int], steps: Iterable[tuple[int, int]]) -> frozense
     return found
 
 
-@reading.remembered
 def in_force(*, now: datetime) -> InForce:
     """The delegations in force at a moment."""
-    lasting = Delegation.objects.filter(ended_at=None, starts_at__lte=now, ends_at__gt=now)
-    return InForce(tuple(lasting.select_related("delegator").order_by("starts_at", "id")))
+    return InForce(tuple(each for each in rows() if each.starts_at <= now < each.ends_at))
+
+
+@reading.remembered
+def rows() -> list[Delegation]:
+    """Every delegation that nobody has ended, whether or not it has begun; the earliest first."""
+    return list(Delegation.objects.filter(ended_at=None).select_related("delegator").order_by("starts_at", "id"))
 
 
 def asking_side(contract: Contract, *, now: datetime) -> frozenset[int]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from dateutil import rrule
 
-from auditlog import log
+from auditlog import log, reading
 from auditlog.actors import Actor
 from auditlog.refusals import Refused
 from auditlog.subjects import Subject
@@ -118,9 +118,18 @@ def spans(contract: Contract, *, since: datetime, until: datetime) -> list[tuple
 
 
 def _about(contract: Contract) -> list[Freeze]:
-    excepted = FreezeException.objects.filter(contract=contract, withdrawn_at=None).values("freeze_id")
-    found = Freeze.objects.filter(ended_at=None).exclude(pk__in=excepted)
-    return [each for each in found if STRICTNESS[contract.tier] >= STRICTNESS[each.minimum_tier]]
+    found = [each for each in calendars() if STRICTNESS[contract.tier] >= STRICTNESS[each.minimum_tier]]
+    if not found:
+        return []
+    exceptions = FreezeException.objects.filter(contract=contract, withdrawn_at=None)
+    excepted = set(exceptions.values_list("freeze_id", flat=True))
+    return [each for each in found if each.pk not in excepted]
+
+
+@reading.remembered
+def calendars() -> list[Freeze]:
+    """Every freeze that nobody has ended."""
+    return list(Freeze.objects.filter(ended_at=None))
 
 
 def end(*, freeze_id: UUID, by: Actor, reason: str, now: datetime, again: bool = False) -> Freeze:

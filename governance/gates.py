@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+from django.db.models import Exists
+
 from auditlog import reading
 from auditlog.actors import SYSTEM
 from auditlog.refusals import Refused
@@ -16,8 +18,8 @@ from verification.executors.base import Reversibility
 from verification.gates import Closed, Dispatch, Gate, Then
 from verification.models import Contract, Execution, State
 
-from . import approvals, binding, digest, freezing, holding, policies, policy, principals, quorum
-from .models import ApprovalRequest, Assessment, BreakGlass, GrantUse
+from . import approvals, binding, delegating, digest, freezing, holding, policies, policy, principals, quorum
+from .models import ApprovalRequest, Assessment, BreakGlass, Delegation, Freeze, GrantUse, Hold
 
 HELD_RETRY_SECONDS = 15.0
 UNDECIDABLE_RETRY_SECONDS = 60.0
@@ -27,12 +29,28 @@ USABLE = (ApprovalRequest.State.APPROVED, ApprovalRequest.State.SPENT)
 
 @reading.remembered
 def request_of(contract: Contract) -> ApprovalRequest | None:
-    """The request whose approval this contract runs on, locked; retries run on one that is spent already (E)."""
+    """The request whose approval this contract runs on, locked; retries run on one that is spent already (E).
+
+    It is asked with it whether there is any hold, freeze or delegation: mostly there is none, and no need to ask again.
+    """
     found = ApprovalRequest.objects.select_for_update(of=("self",)).select_related("revision", "policy")
     found = found.filter(contract=contract, state__in=USABLE, revision__number=contract.current_revision)
+    found = found.annotate(
+        any_hold=Exists(Hold.objects.filter(released_at=None)),
+        any_freeze=Exists(Freeze.objects.filter(ended_at=None)),
+        any_delegation=Exists(Delegation.objects.filter(ended_at=None)),
+    )
     request = found.order_by("-created_at", "-id").first()
-    if request is not None:
-        request.contract = contract
+    if request is None:
+        return None
+    request.contract = contract
+    for there_are, read in (
+        (request.any_hold, holding.engaged),
+        (request.any_freeze, freezing.calendars),
+        (request.any_delegation, delegating.rows),
+    ):
+        if not there_are:
+            reading.tell(read, answer=[])
     return request
 
 
@@ -104,7 +122,9 @@ class HoldGate(_Gate):
         if dispatch.contract.action_type == holding.RELEASE:
             return None
         if why := holding.file_reason():
+            # Without the database: this file is for when that is down.
             return Closed(self.name, "held", f"Everything on this host is held: {why}", Then.WAIT, HELD_RETRY_SECONDS)
+        request_of(dispatch.contract)
         hold = holding.covering(dispatch.contract)
         if hold is None:
             return None

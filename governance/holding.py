@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Q
 
-from auditlog import log
+from auditlog import log, reading
 from auditlog.actors import Actor
 from auditlog.refusals import Refused
 from auditlog.subjects import Subject
@@ -83,7 +83,13 @@ def covering(contract: Contract) -> Hold | None:
     """The engaged hold that keeps this contract from starting, if any; `hold.release` passes all."""
     if contract.action_type == RELEASE:
         return None
-    return next((hold for hold in Hold.objects.filter(released_at=None) if covers(hold, contract)), None)
+    return next((hold for hold in engaged() if covers(hold, contract)), None)
+
+
+@reading.remembered
+def engaged() -> list[Hold]:
+    """Every hold that is engaged now."""
+    return list(Hold.objects.filter(released_at=None))
 
 
 def covers(hold: Hold, contract: Contract) -> bool:

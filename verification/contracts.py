@@ -243,7 +243,7 @@ def propose(
     now: datetime,
 ) -> Contract:
     """Write down a contract and its first revision; nothing is decided about it yet."""
-    with log.recording():
+    with log.recording(savepoint=False):
         contract = Contract.objects.create(
             action_type=draft.action_type,
             executor_version=executor_version,
@@ -355,7 +355,7 @@ def deny(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contrac
 
 def await_approval(*, contract_id: UUID, tier: str, by: Actor, reason: str, now: datetime) -> Contract:
     """The contract waits for people: at first, or because what authorized it no longer holds."""
-    with log.recording():
+    with log.recording(savepoint=False):
         contract = lock(contract_id)
         if contract.state == State.AUTHORIZED:
             # Its next authorization owes an execution of its own, at a time of its own.
@@ -372,7 +372,7 @@ def authorize(
 
     `digest` is the SHA-256 (hex) of what was authorized; it is recomputed and compared before anything starts.
     """
-    with log.recording():
+    with log.recording(savepoint=False):
         contract = lock(contract_id)
         contract.tier, contract.authorized_digest, contract.authorized_at = tier, digest, now
         contract.valid_until = valid_until

@@ -92,20 +92,19 @@ def adopt(*, contract_id: UUID, lease: Lease, now: datetime) -> Execution:
     lease knows by it that the attempt is in doubt. Raises NothingToDo, TargetBusy, and CarriedElsewhere when another
     live job has the attempt in hand.
     """
-    with log.recording():
-        attempts = Execution.objects.filter(contract_id=OuterRef("contract_id"))
-        revision = (
-            Revision.objects.select_related("contract")
-            .filter(contract_id=contract_id, number=F("contract__current_revision"))
-            .annotate(
-                latest=Subquery(attempts.order_by("-attempt").values("attempt")[:1]),
-                is_open=Exists(attempts.filter(state__in=OPEN)),
-            )
-            .get()
+    attempts = Execution.objects.filter(contract_id=OuterRef("contract_id"))
+    revision = (
+        Revision.objects.select_related("contract")
+        .filter(contract_id=contract_id, number=F("contract__current_revision"))
+        .annotate(
+            latest=Subquery(attempts.order_by("-attempt").values("attempt")[:1]),
+            is_open=Exists(attempts.filter(state__in=OPEN)),
         )
-        if revision.is_open:
-            return _resume(contract_id, lease)
-        return _prepare(revision, attempt=(revision.latest or 0) + 1, lease=lease, now=now)
+        .get()
+    )
+    if revision.is_open:
+        return _resume(contract_id, lease)
+    return _prepare(revision, attempt=(revision.latest or 0) + 1, lease=lease, now=now)
 
 
 def _resume(contract_id: UUID, lease: Lease) -> Execution:

@@ -93,7 +93,7 @@ def _sealed(row: Snapshot, writer: store.Writer) -> Snapshot:
 def keep(row: Snapshot, *, kind: Snapshot.Kind, by: Actor, now: datetime) -> Snapshot:
     """Write down a snapshot that was drawn."""
     row.kind, row.created_at, row.created_by_label = kind, now, by.label
-    with log.recording():
+    with log.recording(savepoint=False):
         row.save(force_insert=True)
         _record(row, SnapshotFact.CREATED, by=by, now=now)
     return row
