@@ -64,6 +64,7 @@ def show(request: PageRequest, *, refused: Refused | None = None) -> HttpRespons
             "items": [each for each in items if not each.why_not],
             "left_out": [each for each in items if each.why_not],
             "quick_reasons": reasons.QUICK,
+            "crowded": _crowded([each for each in items if not each.why_not]),
             "most": approvals.MAX_BATCH,
             "refused": refused,
         },
@@ -93,6 +94,7 @@ def decide(request: PageRequest) -> HttpResponse:
         {
             "rows": rows,
             "did": VERDICTS.get(verdict, verdict),
+            "verdict": verdict,
             "done": sum(1 for each in results if each.refused is None),
         },
     )
@@ -147,6 +149,11 @@ def _items(request: PageRequest, found: list[ApprovalRequest], chosen: set[str] 
         )
         for row, different in zip(found, differs, strict=True)
     ]
+
+
+def _crowded(items: list[Item]) -> bool:
+    """Whether several act on one target: what runs first changes what the others were approved for."""
+    return len({each.request.contract.target for each in items}) < len(items)
 
 
 def _before(row: ApprovalRequest) -> ApprovalRequest | None:

@@ -14,7 +14,8 @@ from governance.models import ApprovalRequest
 from verification import contracts as verbs
 from verification.models import Contract, Snapshot, State
 
-from . import base, effects, timelines
+from . import base, effects, timelines, wordings
+from .approvals import compared_wordings
 from .base import PageRequest
 
 VERDICTS = (
@@ -75,6 +76,8 @@ def show(request: PageRequest, contract_id: UUID, *, refused: Refused | None = N
             "contract": found,
             "revision": revision,
             "revisions": revisions,
+            "columns": (columns := compared_wordings(found)),
+            "wording_rows": wordings.compared([each.document for each in columns]),
             "attempts": attempts,
             "latest": latest,
             "effect": effects.observed(revision.expected_effect, latest.measurements if latest else []),
