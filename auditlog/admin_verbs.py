@@ -33,6 +33,7 @@ __all__ = [
     "Evidence",
     "Field",
     "Pressed",
+    "ShownOnce",
     "VerbAdmin",
     "as_json",
 ]
@@ -40,13 +41,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Field:
-    """Something a verb asks for: a line of text, or one of some choices."""
+    """Something a verb asks for: a line of text, several (`rows` of them), or one of some choices.
+
+    `begins` gives what stands there before anything is typed.
+    """
 
     name: str
     label: str
     choices: tuple[tuple[str, str], ...] = ()
     required: bool = True
     hint: str = ""
+    rows: int = 0
+    begins: Callable[[], str] = str
 
 
 REASON = Field("reason", "Reason")
@@ -66,6 +72,14 @@ class Pressed:
     def reason(self) -> str:
         """The reason, without the blanks around it."""
         return self.form.get("reason", "").strip()
+
+
+@dataclass(frozen=True)
+class ShownOnce:
+    """What a verb may answer: a key or a secret, which the page after it shows and no other."""
+
+    title: str
+    value: str
 
 
 @dataclass(frozen=True)
@@ -149,14 +163,20 @@ class VerbAdmin(ReadOnlyAdmin):
             return self._asking(request, chosen, row)
         by = import_string(settings.GRACE_ACTOR_OF)(request.user)
         try:
-            chosen.call(Pressed(row, request.user, by, request.POST.dict()))
+            done = chosen.call(Pressed(row, request.user, by, request.POST.dict()))
         except Refused as refusal:
             response = self._asking(request, chosen, row, refused=refusal)
             # Which status that is, is known to the site (see its middleware).
             response.refusal = refusal  # type: ignore[attr-defined]
             return response
+        if isinstance(done, ShownOnce):
+            return self._show_once(request, done, row)
         messages.success(request, f"{chosen.label}: done.")
         return redirect(self._back(row))
+
+    def _show_once(self, request: HttpRequest, made: ShownOnce, row: Model | None) -> TemplateResponse:
+        shown = {"title": made.title, "value": made.value, "opts": self.opts, "back": self._back(row)}
+        return TemplateResponse(request, "admin/secret.html", {**self.admin_site.each_context(request), **shown})
 
     def _of(self, object_id: str | None) -> Sequence[AskedVerb]:
         return self.asked_of_list if object_id is None else self.asked
@@ -192,7 +212,10 @@ class VerbAdmin(ReadOnlyAdmin):
             "opts": self.opts,
             "name": self.name_of(row) if row is not None else "",
             "verb": verb,
-            "fields": [(field, request.POST.get(field.name, "")) for field in verb.fields],
+            "fields": [
+                (field, request.POST.get(field.name, "") if request.method == "POST" else field.begins())
+                for field in verb.fields
+            ],
             "evidence": self.evidence(row) if row is not None else [],
             "digest": getattr(row, "digest", ""),
             "forbidden": verb.forbids(row, request.user),

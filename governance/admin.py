@@ -23,8 +23,15 @@ from auditlog.read_only import ReadOnlyAdmin
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import agents, approvals, comments, holds, proposals, resolving
-from .models import Agent, AgentKey, ApprovalRequest, Assessment, Comment, Decision, Delivery, Hold, Policy, Webhook
+from . import (
+    approvals,
+    comments,
+    governing_admin,  # noqa: F401 - registers the rest of governance
+    holds,
+    proposals,
+    resolving,
+)
+from .models import ApprovalRequest, Assessment, Comment, Decision, Hold
 
 PENDING = ApprovalRequest.State.PENDING
 OPEN = approvals.OPEN
@@ -337,7 +344,7 @@ class RevisionAdmin(ReadOnlyAdmin):
     preconditions_ = as_json("preconditions")
 
 
-# --- holds, agents, policies, webhooks -------------------------------------------------------------------------
+# --- holds -----------------------------------------------------------------------------------------------------
 
 
 def _engages(pressed: Pressed) -> object:
@@ -397,83 +404,3 @@ class HoldAdmin(VerbAdmin):
             Evidence("Hold", "text", str(row)),
             Evidence("Reason", "text", f"{row.reason} ({row.engaged_by_label}, {row.engaged_at:%Y-%m-%d %H:%M} UTC)"),
         ]
-
-
-def _revokes(pressed: Pressed) -> object:
-    return agents.revoke(agent_id=pressed.row.pk, by=pressed.by, reason=pressed.reason, now=timezone.now())
-
-
-@admin.register(Agent)
-class AgentAdmin(VerbAdmin):
-    """Programs that propose."""
-
-    reads = "agents.read"
-    list_display = ("name", "state", "owner", "open_request_limit", "created_at")
-    list_filter = ("state",)
-    list_select_related = ("owner",)
-    search_fields = ("name",)
-    asked = (
-        AskedVerb(
-            "revoke",
-            "Revoke",
-            "agents.manage",
-            _revokes,
-            shows=lambda row: row.state != Agent.State.REVOKED,
-            fields=(REASON_IF_ANY,),
-            words="None of its keys opens anything afterwards. This cannot be undone.",
-            stops=True,
-        ),
-    )
-
-    def evidence(self, row: Agent) -> list[Evidence]:
-        """Who it is and who answers for it."""
-        return [
-            Evidence("Agent", "text", f"{row.name}, {row.state}, owned by {row.owner}"),
-            Evidence("May propose", "json", row.allowed_action_types or ["everything"]),
-        ]
-
-
-@admin.register(AgentKey)
-class AgentKeyAdmin(ReadOnlyAdmin):
-    """What is known of keys; the keys themselves were shown once."""
-
-    reads = "agents.read"
-    list_display = ("token_key", "agent", "created_at", "expires_at", "last_used_at", "revoked_at")
-    list_select_related = ("agent",)
-    fields = (*("token_key", "agent", "created_by_label", "created_at", "expires_at", "last_used_at", "revoked_at"),)
-    readonly_fields = fields
-
-
-@admin.register(Policy)
-class PolicyAdmin(ReadOnlyAdmin):
-    """Versions of the policy; another one comes into force by a `policy.change` contract."""
-
-    reads = "policies.read"
-    list_display = ("version", "is_active", "note", "created_by_label", "created_at")
-    fields = (
-        *("version", "is_active", "note", "rules_", "tiers_", "unmatched", "digest", "created_by_label", "created_at"),
-    )
-    readonly_fields = fields
-    rules_ = as_json("rules")
-    tiers_ = as_json("tiers")
-
-
-@admin.register(Webhook)
-class WebhookAdmin(ReadOnlyAdmin):
-    """Receivers of facts; their secrets are not shown."""
-
-    reads = "webhooks.read"
-    list_display = ("url", "is_active", "created_by_label", "created_at")
-    fields = ("url", "facts_", "is_active", "created_by_label", "created_at")
-    readonly_fields = fields
-    facts_ = as_json("facts")
-
-
-@admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
-    """What was delivered, and what could not be."""
-
-    reads = "webhooks.read"
-    list_display = ("fact", "webhook", "contract", "state", "attempts", "last_status", "created_at", "delivered_at")
-    list_filter = ("state", "fact")
-    list_select_related = ("webhook", "contract")

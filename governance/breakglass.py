@@ -124,6 +124,18 @@ def _used(contract: Contract, reason: str, *, by: Actor, user: User, now: dateti
     return row
 
 
+def refusal(row: BreakGlass, user: User, *, now: datetime) -> Refused | None:
+    """Why this person may not close this review; None when they may. The one predicate of every door."""
+    if not access.may(user, "breakglass.review"):
+        return access.Forbidden("This needs the permission breakglass.review.")
+    if row.reviewed_at is not None:
+        return Reviewed(f"{row.reviewer_label} has reviewed it.")
+    behind = {row.person_id, *principals.asking_side(row.contract)}
+    if user.pk in delegating.in_force(now=now).side(behind):
+        return OwnReview("Somebody else has to look at it.")
+    return None
+
+
 def review(*, break_glass_id: UUID, finding: str, by: Actor, user: User, now: datetime) -> BreakGlass:
     """Close the review with what was found. Never by who broke the glass. Raises Forbidden, OwnReview, Reviewed."""
     access.require(user, "breakglass.review")
@@ -132,11 +144,8 @@ def review(*, break_glass_id: UUID, finding: str, by: Actor, user: User, now: da
         row = BreakGlass.objects.select_for_update(of=("self",)).filter(pk=break_glass_id).first()
         if row is None:
             raise NoSuchUse(f"There is no use of break-glass {break_glass_id}.")
-        if row.reviewed_at is not None:
-            raise Reviewed(f"{row.reviewer_label} has reviewed it.")
-        behind = {row.person_id, *principals.asking_side(row.contract)}
-        if user.pk in delegating.in_force(now=now).side(behind):
-            raise OwnReview("Somebody else has to look at it.")
+        if (no := refusal(row, user, now=now)) is not None:
+            raise no
         row.reviewed_by_id, row.reviewer_label = user.pk, by.label
         row.finding, row.reviewed_at = finding, now
         row.save(update_fields=["reviewed_by", "reviewer_label", "finding", "reviewed_at"])

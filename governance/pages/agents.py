@@ -14,10 +14,10 @@ from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
 from governance import agents as verbs
-from governance import principals
+from governance import principals, typed
 from governance.models import Agent, AgentKey
 
-from . import base, secrets, typed
+from . import base, secrets
 from .base import PageRequest
 
 MOST_PEOPLE = 500

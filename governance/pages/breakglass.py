@@ -13,12 +13,12 @@ from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
 from governance import breakglass as verbs
-from governance import policy, principals
+from governance import policy, principals, typed
 from governance.models import BreakGlass
 from governance.shapes import repointed
 from verification import executors
 
-from . import asking, base, typed
+from . import asking, base
 from .base import PageRequest
 
 PARAMETERS = {"path": "app.json", "merge": {"pool": 20}}

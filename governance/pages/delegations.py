@@ -15,10 +15,10 @@ from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
 from governance import delegations as verbs
-from governance import principals
+from governance import principals, typed
 from governance.models import Delegation
 
-from . import base, typed
+from . import base
 from .base import PageRequest
 
 MOST_PEOPLE = 500

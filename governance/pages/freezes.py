@@ -12,13 +12,13 @@ from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from auditlog.refusals import FieldError, Refused
+from auditlog.refusals import Refused
 from governance import freezes as verbs
-from governance import freezing, principals
+from governance import freezing, principals, typed
 from governance.models import Freeze, FreezeException
 from governance.policy import Tier
 
-from . import asking, base, typed
+from . import asking, base
 from .base import PageRequest
 
 WEEKEND_HOURS = 62
@@ -99,20 +99,15 @@ def end(request: PageRequest, freeze_id: UUID) -> HttpResponse:
 @base.act("freezes.change", shown_by=partial(show, form="except"))
 def except_(request: PageRequest, freeze_id: UUID) -> HttpResponse:
     """Ask that one contract may start in spite of a calendar."""
+    form = typed.Form(request.POST)
+    contract_id = form.id("contract_id")
+    form.finish()
     submitted = verbs.ask_exception(
         freeze_id=freeze_id,
-        contract_id=_id(request.POST.get("contract_id", "")),
-        reason=request.POST.get("reason", "").strip(),
+        contract_id=contract_id,
+        reason=form.text("reason"),
         by=principals.actor_of(request.user),
         user=request.user,
         now=base.now(),
     )
     return asking.answered(request, submitted, otherwise="freezes")
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text.strip())
-    except ValueError:
-        detail = "The id of a contract is expected, as its page shows it."
-        raise typed.NotReadable(detail, errors=[FieldError("/contract_id", "not_readable", detail)]) from None

@@ -13,12 +13,12 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
-from governance import granting, principals
+from governance import granting, principals, typed
 from governance import grants as verbs
 from governance.models import Agent, Grant, GrantUse
 from verification import executors
 
-from . import asking, base, typed
+from . import asking, base
 from .base import PageRequest
 
 USES_SHOWN = 5

@@ -9,11 +9,11 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from auditlog.refusals import FieldError, Refused
-from governance import access, amendments, principals
+from governance import access, amendments, principals, typed
 from governance import policies as verbs
 from governance.models import Agent, Policy
 
-from . import asking, base, typed
+from . import asking, base
 from .base import PageRequest
 
 EXAMPLE = {

@@ -11,11 +11,11 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
-from governance import principals
+from governance import principals, typed
 from governance import webhooks as verbs
 from governance.models import Delivery, Webhook
 
-from . import base, secrets, typed
+from . import base, secrets
 from .base import PageRequest
 
 

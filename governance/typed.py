@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.http import QueryDict
 
@@ -24,8 +25,8 @@ class NotReadable(Refused):
 class Form:
     """The fields of a form that was sent. What cannot be read is None until `finish` raises."""
 
-    def __init__(self, sent: QueryDict) -> None:
-        """Of `request.POST`."""
+    def __init__(self, sent: QueryDict | Mapping[str, str]) -> None:
+        """Of `request.POST`, or of its single values."""
         self._sent = sent
         self._errors: list[FieldError] = []
 
@@ -35,7 +36,7 @@ class Form:
 
     def choices(self, name: str) -> list[str]:
         """The boxes that were ticked."""
-        return self._sent.getlist(name)
+        return self._sent.getlist(name) if isinstance(self._sent, QueryDict) else self.words(name)
 
     def words(self, name: str) -> list[str]:
         """Words separated by blanks, commas or new lines."""
@@ -54,6 +55,10 @@ class Form:
         if not required and not self.text(name):
             return None
         return self._read(name, _utc, "A time in UTC is expected, such as 2026-11-27T18:00.", None)
+
+    def id(self, name: str) -> Any:
+        """The id of a row."""
+        return self._read(name, UUID, "An id is expected, as the page of the thing shows it.", None)
 
     def object(self, name: str) -> Any:
         """A JSON object; an empty one when nothing was typed."""
