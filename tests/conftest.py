@@ -120,6 +120,14 @@ def valkey(session_var_dir: Path) -> Iterator[str]:
         yield f"redis+socket://{socket}"
 
 
+@pytest.fixture(scope="session")
+def postgres_socket() -> str:
+    """The directory of the socket of a real PostgreSQL that is somebody else's, whatever Grace runs on."""
+    from tests.harness import postgres
+
+    return postgres.start().split("@/", 1)[1].removesuffix("/postgres")
+
+
 @pytest.fixture
 def broker(valkey: str) -> Iterator[str]:
     """Celery in this process publishes to the real Valkey for the length of one test."""

@@ -25,22 +25,16 @@ ZERO = "UPDATE orders SET total = 0;"
 ADD_NOTE = "ALTER TABLE orders ADD COLUMN note text;\nUPDATE orders SET note = 'none';\n"
 
 
-@pytest.fixture(scope="session")
-def server() -> str:
-    """The directory of a real PostgreSQL's socket."""
-    return postgres.start().split("@/", 1)[1].removesuffix("/postgres")
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     if request.param == "sqlite":
         return OnSqlite(tmp_path)
-    return OnPostgres(request.getfixturevalue("server"), postgres.programs())
+    return OnPostgres(request.getfixturevalue("postgres_socket"), postgres.programs())
 
 
 @pytest.fixture
-def on_postgres(server: str) -> OnPostgres:
-    return OnPostgres(server, postgres.programs())
+def on_postgres(postgres_socket: str) -> OnPostgres:
+    return OnPostgres(postgres_socket, postgres.programs())
 
 
 @pytest.fixture

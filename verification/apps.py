@@ -16,6 +16,7 @@ class VerificationConfig(AppConfig):
         for module in ("facts", "running", "benchmarking", "reactions", "system_checks"):
             import_module(f"verification.{module}")
         _register_restores()
+        import_module("verification.snapshots.families").register()
 
 
 def _register_restores() -> None:

@@ -12,7 +12,7 @@ from auditlog.refusals import Kind, Refused
 from auditlog.subjects import Subject
 
 from .executors import get as executor_of
-from .executors.base import Call
+from .executors.base import Call, ExecutorError
 from .facts import SnapshotFact
 from .models import Contract, Snapshot
 from .snapshots import providers, store
@@ -40,6 +40,13 @@ class NotUsable(Refused):
 
     code = "snapshot_not_usable"
     kind = Kind.CONFLICT
+
+
+class NotReadable(Refused):
+    """The scope cannot be read now."""
+
+    code = "scope_not_readable"
+    kind = Kind.INVALID
 
 
 def take(
@@ -74,13 +81,25 @@ def drawn(*, call: Call, baseline: dict[str, Any] | None, contract: Contract | N
 
 
 def take_of(*, scope: str, kind: Snapshot.Kind, by: Actor, now: datetime) -> Snapshot:
-    """Keep what a registered provider knows of a scope (`grace`: Grace's own configuration).
+    """Keep what a registered provider knows of a scope (`grace`: Grace's own configuration). Outside any transaction.
 
-    Raises providers.UnknownScope.
+    Raises providers.UnknownScope, and NotReadable.
     """
+    provider = providers.get(scope)
+    try:
+        row = _drawn_of(provider)
+    except ExecutorError as error:
+        raise NotReadable(f"{scope[:80]} cannot be kept now: {error}") from None
+    return keep(row, kind=kind, by=by, now=now)
+
+
+def _drawn_of(provider: providers.Provider) -> Snapshot:
+    if provider.call is not None:
+        baseline = executor_of(provider.call.action_type).observe(provider.call).state
+        return drawn(call=provider.call, baseline=baseline, contract=None)
     writer = store.Writer()
-    providers.provide(scope, writer)
-    return keep(_sealed(Snapshot(scope=scope), writer), kind=kind, by=by, now=now)
+    provider.take(writer)
+    return _sealed(Snapshot(scope=provider.scope, baseline=writer.digests() if provider.restore else None), writer)
 
 
 def _sealed(row: Snapshot, writer: store.Writer) -> Snapshot:

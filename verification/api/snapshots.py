@@ -33,7 +33,11 @@ class SnapshotQuery(PageQuery):
 class SnapshotRequest(Strict):
     """What to keep: a scope of Grace's own, or the target of an action as its executor would keep it."""
 
-    scope = s.CharField(required=False, max_length=500, help_text="`grace`: Grace's own configuration.")
+    scope = s.CharField(
+        required=False,
+        max_length=500,
+        help_text="`grace` (its own configuration), `file:…`, `files:…`, `database:…`, or an address.",
+    )
     action_type = s.CharField(required=False, max_length=100)
     target = s.CharField(required=False, max_length=500)
     parameters = shapes.JsonObject(required=False)

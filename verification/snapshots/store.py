@@ -86,6 +86,10 @@ class Writer:
         """Keep a file byte for byte, under its own name unless told otherwise."""
         return self.add_bytes(name or path.name, path.read_bytes(), meta)
 
+    def digests(self) -> JsonDict:
+        """The SHA-256 of every item by its name, as going back to a scope observes it."""
+        return {"items": {item.name: item.sha256 for item in self._items}}
+
     def seal(self) -> Sealed:
         """The signed manifest of everything added so far."""
         items = [

@@ -27,7 +27,10 @@ from verification.json_schemas import Schema
 from verification.models import Snapshot
 
 from .schema import EXAMPLE, SCHEMA
+from .scopes import OfScope
 
+FINGERPRINT = "fingerprint"
+"""The member of the observed state that holds the fingerprint of the executor that took the snapshot."""
 _POINTER = "/parameters/snapshot_id"
 
 
@@ -61,7 +64,7 @@ class SnapshotRestore(Executor):
             return [FieldError(_POINTER, "not_a_uuid", "A snapshot's id is expected.")]
         except Refused as refusal:
             return [FieldError(_POINTER, refusal.code, refusal.detail)]
-        if not snapshot.action_type or snapshot.baseline is None:
+        if snapshot.baseline is None:
             return [FieldError(_POINTER, "not_restorable", "This snapshot was taken for comparison only.")]
         if snapshot.scope != call.target:
             return [FieldError("/target", "target_mismatch", f"The snapshot is of {snapshot.scope!r}.")]
@@ -91,18 +94,32 @@ class SnapshotRestore(Executor):
         return inner.tells_change(original)
 
     def observe(self, call: Call) -> Observation:
-        """The target, as the executor of the original action sees it."""
+        """The target, as the executor of the original action sees it, and that executor's own fingerprint of it."""
         inner, original = _original(call)
-        return inner.observe(original)
+        seen = inner.observe(original)
+        return Observation({**seen.state, FINGERPRINT: inner.fingerprint(seen)}, seen.at)
 
     def fingerprint(self, observation: Observation) -> str:
-        """Over the whole state: which executor observed it is not known here."""
-        return observed.digest(observation.state)
+        """What the executor of the original action takes for stable."""
+        return observed.digest(observation.state.get(FINGERPRINT, observation.state))
+
+    def untouched(self, call: Call, baseline: Observation, observation: Observation) -> bool:
+        """As the executor of the original action tells."""
+        inner, original = _original(call)
+        return inner.untouched(original, baseline, observation)
+
+    def is_back(
+        self, call: Call, baseline: Observation, observation: Observation, snapshot: SnapshotReader | None
+    ) -> bool:
+        """As the executor of the original action tells."""
+        inner, original = _original(call)
+        return inner.is_back(original, baseline, observation, snapshot)
 
     def preview(self, call: Call, observation: Observation) -> Preview:
         """The observed state now against the state the snapshot holds, as a diff."""
         kept = _snapshot(call)
-        difference = _difference(observation.state, kept.baseline or {})
+        now = {name: value for name, value in observation.state.items() if name != FINGERPRINT}
+        difference = _difference(now, kept.baseline or {})
         when = f"{kept.created_at:%Y-%m-%d %H:%M} UTC"
         summary = f"bring {call.target} back to {when}" if difference else f"{call.target} is as it was at {when}"
         return Preview("diff", difference, summary)
@@ -143,7 +160,7 @@ def _original(call: Call) -> tuple[Executor, Call]:
         parameters=kept.parameters or {},
         edition=call.edition.partition("/")[2],
     )
-    return executors.get(kept.action_type), original
+    return (executors.get(kept.action_type) if kept.action_type else OfScope()), original
 
 
 def _difference(now: dict[str, Any], then: dict[str, Any]) -> str:
