@@ -18,7 +18,7 @@ from verification.executors.base import Reversibility
 from verification.gates import Closed, Dispatch, Gate, Then
 from verification.models import Contract, Execution, State
 
-from . import approvals, binding, delegating, digest, freezing, holding, policies, policy, principals, quorum
+from . import approvals, binding, calendars, delegating, digest, freezing, holding, policies, policy, principals, quorum
 from .models import ApprovalRequest, Assessment, BreakGlass, Delegation, Freeze, GrantUse, Hold
 
 HELD_RETRY_SECONDS = 15.0
@@ -44,6 +44,8 @@ def request_of(contract: Contract) -> ApprovalRequest | None:
     if request is None:
         return None
     request.contract = contract
+    if request.policy.is_active:
+        reading.tell(policies.active, answer=request.policy)
     for there_are, read in (
         (request.any_hold, holding.engaged),
         (request.any_freeze, freezing.calendars),
@@ -140,7 +142,7 @@ class FreezeGate(_Gate):
         """Wait for its end. A calendar that cannot be read freezes."""
         try:
             found = freezing.covering(dispatch.contract, now=dispatch.now)
-        except freezing.BadRule as error:
+        except calendars.BadRule as error:
             return Closed(self.name, "frozen", f"A freeze cannot be read: {error}", Then.WAIT, LONGEST_WAIT_SECONDS)
         if found is None:
             return None
@@ -318,6 +320,28 @@ class CooldownGate(_Gate):
         return Closed(self.name, "cooling_down", f"{left:.0f} s of cooldown are left.", Then.WAIT, left)
 
 
+class WindowGate(_Gate):
+    """It begins only while a window is open that the policy keeps for it: approve now, run in the next window."""
+
+    name = "windows"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Wait until one opens, a retry too. Broken glass does not wait."""
+        frozen = frozen_of(dispatch.contract)
+        if frozen is None or (frozen.requirements.get("stand_in") or {}).get("kind") == "break_glass":
+            return None
+        wanted = policy.Requirements.from_dict(frozen.requirements)
+        opens = wanted.opens_at(dispatch.now)
+        if opens is None:
+            detail = "None of the windows it may begin in opens any more."
+            return Closed(self.name, "outside_windows", detail, Then.WAIT, LONGEST_WAIT_SECONDS)
+        if opens <= dispatch.now:
+            return None
+        left = (opens - dispatch.now).total_seconds()
+        detail = f"The next window opens on {opens:%Y-%m-%d at %H:%M} UTC."
+        return Closed(self.name, "outside_windows", detail, Then.WAIT, left)
+
+
 class SpendingGate(_Gate):
     """Says no to nothing; an approval is spent by the execution that begins (E)."""
 
@@ -351,6 +375,7 @@ GATES: tuple[Gate, ...] = (
     GrantGate(),
     DriftGate(),
     CooldownGate(),
+    WindowGate(),
     SpendingGate(),
 )
 """In the order in which they are asked."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import F, Q
 
-from auditlog import log
+from auditlog import log, reading
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import Refused
 from auditlog.subjects import Subject
@@ -77,13 +77,15 @@ def covering(
         return None
     if reversibility in (None, Reversibility.IRREVERSIBLE):
         return None
-    found = Grant.objects.filter(
-        usable(now),
-        agent__user_id=agent_user_id,
-        agent__state=Agent.State.ACTIVE,
-        action_type=action_type,
-    )
-    return next((grant for grant in found.order_by("expires_at") if _covers(grant, target, parameters)), None)
+    held = [grant for grant in held_by(agent_user_id, now) if grant.action_type == action_type]
+    return next((grant for grant in held if _covers(grant, target, parameters)), None)
+
+
+@reading.remembered
+def held_by(agent_user_id: int, now: datetime) -> list[Grant]:
+    """The grants that an active agent can use at a moment, by its user; the one that ends first comes first."""
+    whose = {"agent__user_id": agent_user_id, "agent__state": Agent.State.ACTIVE}
+    return list(Grant.objects.filter(usable(now), **whose).order_by("expires_at"))
 
 
 def _covers(grant: Grant, target: str, parameters: dict[str, Any]) -> bool:

@@ -87,9 +87,15 @@ class Evaluation:
 
 
 @reading.remembered
+def active() -> Policy | None:
+    """The row that says that it is in force, whatever else it says."""
+    return Policy.objects.filter(is_active=True).order_by().first()
+
+
+@reading.remembered
 def current() -> Policy:
     """The version in force. Raises NoPolicy, and PolicyDamaged when its row was changed behind our back."""
-    row = Policy.objects.filter(is_active=True).first()
+    row = active()
     if row is None:
         raise NoPolicy("No policy is in force; run `manage.py bootstrap`.")
     if not digest.same(row.digest, digest_of(document_of(row))):
@@ -206,7 +212,7 @@ def rule(
         now=now,
         mission_id=mission_id,
         playbook=playbook,
-        with_record=in_force.names("risk"),
+        with_record=in_force.looks_at_records,
     )
     return in_force.decide(asked)
 

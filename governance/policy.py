@@ -18,6 +18,9 @@ from auditlog.refusals import FieldError, Refused
 from verification import expressions
 from verification.executors.base import Reversibility
 
+from . import calendars
+from .calendars import MAX_RULE_CHARS, BadRule, Window, first_opening
+
 JsonDict = dict[str, Any]
 
 CONDITION_NAMES = ("action", "target", "parameters", "agent", "mission", "risk", "now")
@@ -27,6 +30,8 @@ MAX_PATTERN_CHARS = 500
 MAX_TEXT_CHARS = 2_000
 MAX_COUNT = 20
 MAX_SECONDS = 90 * 24 * 3600
+MAX_WINDOWS = 10
+LONGEST_WINDOW_SECONDS = 7 * 24 * 3600
 DEFAULT_ESCALATION_SECONDS = 4 * 3600
 
 
@@ -79,6 +84,14 @@ class Requirements:
     second_factor: bool = False
     escalate_to: str = ""
     escalate_after_seconds: int = 0
+    windows: tuple[tuple[Window, ...], ...] = ()
+
+    def opens_at(self, after: datetime) -> datetime | None:
+        """The first moment from `after` on (aware) at which it may begin; None when its windows never open again."""
+        try:
+            return first_opening(self.windows, after)
+        except BadRule:
+            return None
 
     def as_dict(self) -> JsonDict:
         """The requirements as JSON, as they are frozen into a request and its digest."""
@@ -92,6 +105,7 @@ class Requirements:
             "second_factor": self.second_factor,
             "escalate_to": self.escalate_to,
             "escalate_after_seconds": self.escalate_after_seconds,
+            "windows": [[window.as_dict() for window in choice] for choice in self.windows],
         }
 
     @classmethod
@@ -100,6 +114,7 @@ class Requirements:
         known = {name: value for name, value in document.items() if name in _PLAIN}
         return cls(
             approvals=tuple((each["group"], each["count"]) for each in document.get("approvals", [])),
+            windows=tuple(tuple(Window(**window) for window in choice) for choice in document.get("windows", [])),
             **known,
         )
 
@@ -136,6 +151,7 @@ class Partial:
     second_factor: bool = False
     escalate_to: str = ""
     escalate_after_seconds: int | None = None
+    windows: tuple[Window, ...] = ()
 
     def as_dict(self) -> JsonDict:
         """Only what is stated."""
@@ -149,6 +165,8 @@ class Partial:
             stated["second_factor"] = True
         if self.escalate_to:
             stated["escalate_to"] = self.escalate_to
+        if self.windows:
+            stated["windows"] = [window.as_dict() for window in self.windows]
         return stated
 
 
@@ -289,10 +307,14 @@ class Policy:
         if situation.minimum_tier:
             verdicts.append(Matched("", Effect(situation.minimum_tier), "its plan asks for no less"))
         effect = _strictest(verdicts)
+        requirements = self._requirements([rule for rule, _ in matched], verdicts)
+        if governs(situation.action_type):
+            # A policy whose windows never open could otherwise never be replaced, nor a hold released.
+            requirements = replace(requirements, windows=())
         decisive = next((rule for rule, match in matched if match.effect is effect), None)
         return Ruling(
             effect,
-            self._requirements([rule for rule, _ in matched], verdicts),
+            requirements,
             tuple(verdicts),
             reason=_because(effect, decisive, verdicts),
             instead=decisive.instead if decisive else "",
@@ -323,9 +345,10 @@ class Policy:
             "rules": [rule.as_dict() for rule in self.rules],
         }
 
-    def names(self, name: str) -> bool:
-        """Whether the condition of any rule may look at this name; some that do not may be thought to."""
-        return any(name in rule.when for rule in self.rules)
+    @property
+    def looks_at_records(self) -> bool:
+        """Whether a condition may ask of risk what only records tell: anything but the reversibility, which is told."""
+        return any("risk" in rule.when.replace("risk.reversibility", "") for rule in self.rules)
 
     def groups(self) -> frozenset[str]:
         """Every group whose word this policy asks for."""
@@ -350,6 +373,7 @@ def combine(stated: Iterable[Partial]) -> Requirements:
         max_attempts=_least(stated, "max_attempts", usual.max_attempts),
         cooldown_seconds=max((each.cooldown_seconds or 0 for each in stated), default=0),
         second_factor=any(each.second_factor for each in stated),
+        windows=tuple(sorted({each.windows for each in stated if each.windows})),
         **_escalation(stated),
     )
 
@@ -379,6 +403,7 @@ def never_looser(ruling: Ruling, than: Requirements, tier: str) -> Ruling:
         max_attempts=min(ours.max_attempts, theirs.max_attempts),
         cooldown_seconds=max(ours.cooldown_seconds, theirs.cooldown_seconds),
         second_factor=ours.second_factor or theirs.second_factor,
+        windows=tuple(sorted({*ours.windows, *theirs.windows})),
         **_same_escalation(ours, theirs),
     )
     return replace(ruling, effect=max(ruling.effect, Effect(tier), key=_strictness), requirements=requirements)
@@ -400,6 +425,8 @@ def stricter(ruling: Ruling, than: Requirements, tier: str) -> str:
             return f"The policy now asks for {count} of {group}; it asked for {counts.get(group, 0)}."
     if ruling.requirements.second_factor and not than.second_factor:
         return "The policy now asks for a second factor."
+    if not set(ruling.requirements.windows) <= set(than.windows):
+        return "The policy now lets it begin in other windows only."
     if than.escalate_to and ruling.requirements.escalate_to != than.escalate_to:
         return f"The policy no longer lets {than.escalate_to} stand in."
     return ""
@@ -485,7 +512,7 @@ _BOUNDS = {
 
 
 def _partial(problems: _Problems, value: Any, at: str) -> Partial:
-    known = ("approvals", *_BOUNDS, "second_factor", "escalate_to")
+    known = ("approvals", *_BOUNDS, "second_factor", "escalate_to", "windows")
     members = problems.members(value, at, known=known)
     second_factor = members.get("second_factor", False)
     if not isinstance(second_factor, bool):
@@ -499,8 +526,29 @@ def _partial(problems: _Problems, value: Any, at: str) -> Partial:
         approvals=_approvals(problems, members.get("approvals", []), f"{at}/approvals"),
         second_factor=second_factor is True,
         escalate_to=problems.text(members.get("escalate_to", ""), f"{at}/escalate_to", longest=150),
+        windows=_windows(problems, members.get("windows", []), f"{at}/windows"),
         **numbers,
     )
+
+
+def _windows(problems: _Problems, items: Any, at: str) -> tuple[Window, ...]:
+    if not isinstance(items, list) or len(items) > MAX_WINDOWS:
+        problems.add(at, "wrong_type", f"A list of at most {MAX_WINDOWS} {{rule, duration_seconds}} is expected.")
+        return ()
+    return tuple(sorted({_window(problems, item, f"{at}/{index}") for index, item in enumerate(items)}))
+
+
+def _window(problems: _Problems, item: Any, at: str) -> Window:
+    members = problems.members(item, at, known=("rule", "duration_seconds"))
+    rule = problems.text(members.get("rule", ""), f"{at}/rule", longest=MAX_RULE_CHARS)
+    try:
+        calendars.parse(rule)
+    except BadRule as error:
+        problems.add(f"{at}/rule", "bad_rule", str(error))
+    duration = problems.integer(
+        members.get("duration_seconds"), f"{at}/duration_seconds", low=60, high=LONGEST_WINDOW_SECONDS
+    )
+    return Window(rule, duration)
 
 
 def _approvals(problems: _Problems, items: Any, at: str) -> tuple[tuple[str, int], ...]:

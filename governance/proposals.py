@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from auditlog import log, reading
 from auditlog.actors import SYSTEM, Actor
@@ -138,7 +138,7 @@ def submit(
         return _rehearsed(examined, user, now=now)
     try:
         with log.recording():
-            _guard_against_flood(behind)
+            _guard_against_flood(behind, now=now)
             contract = contracts.propose(
                 draft=proposal.draft(max_attempts=examined.evaluation.requirements.max_attempts),
                 requested_by_id=user.pk if user else None,
@@ -225,10 +225,14 @@ def _reporter(proposal: Proposal) -> User | None:
     return User.objects.filter(pk=proposal.on_behalf_of_id).first() if proposal.on_behalf_of_id else None
 
 
-def _guard_against_flood(user: User | None) -> None:
+def _guard_against_flood(user: User | None, *, now: datetime) -> None:
+    """Raise TooManyOpen at the ceiling, counted under the lock of the agent's row; and ask with it for its grants."""
     if principals.agent_of(user) is None:
         return
-    agent = Agent.objects.select_for_update().get(user=user)
+    usable = Grant.objects.filter(granting.usable(now), agent_id=OuterRef("pk"))
+    agent = Agent.objects.select_for_update().annotate(any_grant=Exists(usable)).get(user=user)
+    if not agent.any_grant:
+        reading.tell(granting.held_by, agent.user_id, now, answer=[])
     asked = Q(contract__requested_by_id=agent.user_id) | Q(contract__on_behalf_of_id=agent.user_id)
     waiting = ApprovalRequest.objects.filter(asked, state=ApprovalRequest.State.PENDING).count()
     if waiting >= agent.open_request_limit:

@@ -217,7 +217,8 @@ def perform(attempt: Attempt) -> Execution:
 
 
 def _keep_the_way_back(attempt: Attempt) -> None:
-    if attempt.reversibility == Reversibility.READ_ONLY and attempt.contract.tier == "tier_1":
+    if attempt.reversibility == Reversibility.READ_ONLY:
+        # There is nothing to go back from (docs/decisions/0009).
         return
     outside_transaction()
     snapshot = snapshotting.drawn(call=attempt.call, baseline=attempt.execution.baseline, contract=attempt.contract)
