@@ -52,7 +52,8 @@ def stamp(at: datetime) -> str:
     """A time as it is written in the log: UTC, microseconds, `Z`. Raises ValueError for a naive time."""
     if at.tzinfo is None:
         raise ValueError("a time in the log must be aware")
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def plain(value: object, pointer: str = "", depth: int = 0) -> JsonValue:
@@ -77,9 +78,12 @@ def plain(value: object, pointer: str = "", depth: int = 0) -> JsonValue:
     return _text_of_scalar(value, pointer)
 
 
-def _below(value: object, pointer: str, name: object, depth: int) -> JsonValue:
+def _below(value: Any, pointer: str, name: object, depth: int) -> Any:
     """A member or item. The usual ones need no pointer, and making one takes longer than looking at them."""
-    if value is None or type(value) is bool or (type(value) is str and value.isascii()):
+    kind = type(value)
+    if value is None or kind is bool or (kind is str and value.isascii()):
+        return value
+    if kind is int and -MAX_INTEGER <= value <= MAX_INTEGER:
         return value
     return plain(value, f"{pointer}/{escape(name)}", depth + 1)
 

@@ -14,6 +14,8 @@ from django.utils.module_loading import autodiscover_modules
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from . import canonical
+
 
 class Personal:
     """Marks a member of a shape as personal data: `Annotated[str, PERSONAL]`. It enters as a commitment."""
@@ -43,7 +45,7 @@ class Spec:
 
 
 def fact(name: str, shape: type = NoData) -> Spec:
-    """Declare a fact: `CREATED = fact("contract.created", CreatedData)`; `shape` is a TypedDict."""
+    """Declare a fact: `CREATED = fact("contract.created", CreatedData)`; `shape` is a TypedDict of JSON types."""
     return Spec(name, shape)
 
 
@@ -83,10 +85,16 @@ def registered() -> dict[str, Facts]:
     return dict(sorted(_registry.items()))
 
 
-def check(member: Facts, canonical: bytes) -> None:
-    """Raise WrongShape unless the canonical JSON of the data has the shape of the fact."""
+def checked(member: Facts, data: object) -> Any:
+    """A copy of `data` that has the shape of the fact. Raises WrongShape, and NotCanonical for what is not JSON."""
+    validator = adapter(member).validator
     try:
-        adapter(member).validate_json(canonical)
+        return validator.validate_python(data)
+    except ValidationError:
+        # Times, ids and enums become text first, which most data does not need.
+        clean = canonical.plain(data, "/data")
+    try:
+        return validator.validate_python(clean)
     except ValidationError as error:
         problems = "; ".join(
             f"/{'/'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()

@@ -1,63 +1,63 @@
-"""Putting entries into the database: as few statements as the database allows.
+"""Putting rows of the log into the database with as little work for it as it allows.
 
-On PostgreSQL one statement writes the entries and their places in the sequencer's queue, from one JSON
-parameter; on SQLite, which has one writer at a time anyway, the writer gives its entries their places in the tree.
+On PostgreSQL rows go in by binary COPY: nothing is quoted, parsed or planned, and no value is text in between.
+Measured, it takes the server less than half of what an INSERT of the same rows takes (docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from datetime import datetime
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db import connections, transaction
-from django.utils import timezone
+from django.db import connections
+from django.db.models import Field, ForeignKey, Model
 
-from . import sequencer
-from .models import Entry, Pending
-
-_TYPES = {"UUIDField": "uuid", "BinaryField": "text", "DateTimeField": "timestamptz", "CharField": "text"}
-_FIELDS = [(field.attname, _TYPES[field.get_internal_type()]) for field in Entry._meta.concrete_fields]
-# One parameter for all rows: quoting arrays, or a parameter for each value, takes longer than writing the rows.
-_INSERT = (
-    "WITH given AS MATERIALIZED (SELECT * FROM ROWS FROM (json_to_recordset(%s::json)"  # noqa: S608 - our own names
-    f" AS ({', '.join(f'{name} {kind}' for name, kind in _FIELDS)}, leaf_hash text))"
-    f" WITH ORDINALITY AS rows ({', '.join(name for name, _ in _FIELDS)}, leaf_hash, number)),"
-    f" written AS (INSERT INTO auditlog_entry ({', '.join(name for name, _ in _FIELDS)})"
-    f" SELECT {', '.join('decode(bytes, $$hex$$)' if name == 'bytes' else name for name, _ in _FIELDS)} FROM given)"
-    " INSERT INTO auditlog_pending (entry_id, leaf_hash, recorded_at)"
-    " SELECT id, decode(leaf_hash, $$hex$$), recorded_at FROM given ORDER BY number"
-)
+_TYPES = {
+    "BigIntegerField": "int8",
+    "BinaryField": "bytea",
+    "CharField": "text",
+    "DateTimeField": "timestamptz",
+    "TextField": "text",
+    "UUIDField": "uuid",
+}
 
 
-def insert(entries: Sequence[Entry], leaf_hashes: Sequence[bytes], *, using: str) -> None:
-    """Write entries in the transaction around, and see to it that they get their places in the tree."""
-    if connections[using].vendor == "postgresql":
-        _queue(entries, leaf_hashes, using)
-        transaction.on_commit(sequencer.sequence_soon, using=using)
-    else:
-        Entry.objects.using(using).bulk_create(entries)
-        queue = [
-            Pending(entry_id=entry.id, leaf_hash=leaf_hash, recorded_at=entry.recorded_at)
-            for entry, leaf_hash in zip(entries, leaf_hashes, strict=True)
-        ]
-        sequencer.place(queue, using=using, now=timezone.now())
-        transaction.on_commit(sequencer.deliver_soon, using=using)
+@functools.cache
+def columns(model: type[Model]) -> tuple[str, ...]:
+    """The columns that rows are given in: all but a key the database counts up itself."""
+    return tuple(each.attname for each in _fields(model))
 
 
-def _queue(entries: Sequence[Entry], leaf_hashes: Sequence[bytes], using: str) -> None:
-    rows = [
-        {name: _as_json(getattr(entry, name)) for name, _ in _FIELDS} | {"leaf_hash": leaf_hash.hex()}
-        for entry, leaf_hash in zip(entries, leaf_hashes, strict=True)
-    ]
-    with connections[using].cursor() as cursor:
-        cursor.execute(_INSERT, [json.dumps(rows, ensure_ascii=False)])
+def insert(model: type[Model], rows: Iterable[Sequence[Any]], *, using: str) -> None:
+    """Insert rows in the transaction around, each a sequence of values in the order of `columns(model)`.
+
+    Raises what saving them would raise.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        names = columns(model)
+        model._base_manager.using(using).bulk_create([model(**dict(zip(names, row, strict=True))) for row in rows])
+        return
+    statement, types = _copy(model)
+    connection.validate_no_broken_transaction()
+    with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
 
 
-def _as_json(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value.hex() if isinstance(value, bytes) else str(value)
+@functools.cache
+def _copy(model: type[Model]) -> tuple[str, list[str]]:
+    """The statement that takes rows of a model, and the types of their values."""
+    names = ", ".join(f'"{each.column}"' for each in _fields(model))
+    types = [_TYPES[_stored(each).get_internal_type()] for each in _fields(model)]
+    return f'COPY "{model._meta.db_table}" ({names}) FROM STDIN (FORMAT BINARY)', types
+
+
+def _fields(model: type[Model]) -> list[Field[Any, Any]]:
+    return [each for each in model._meta.concrete_fields if each is not model._meta.auto_field]
+
+
+def _stored(field: Field[Any, Any]) -> Field[Any, Any]:
+    return field.target_field if isinstance(field, ForeignKey) else field

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextvars import Context, copy_context
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from . import canonical, context, facts, ids, inserting, merkle, metrics, observers, reading, redaction
+from . import canonical, context, facts, ids, inserting, merkle, metrics, observers, reading, redaction, sequencer
 from .actors import Actor
 from .facts import Facts
 from .models import Disclosure, Entry, Payload
@@ -23,6 +25,9 @@ from .subjects import Subject
 VERSION = 1
 MAX_BYTES = 65_535
 SALT_BYTES = 16
+
+_COLUMNS = inserting.columns(Entry)
+_row = itemgetter(*_COLUMNS)
 
 
 class NotRecording(RuntimeError):
@@ -33,23 +38,30 @@ class EntryTooLarge(ValueError):
     """An entry exceeds 65,535 bytes even with its data kept beside the log."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Draft:
-    """An entry that waits for the outermost `recording()` to end.
+    """What was said, until the outermost `recording()` ends and all of it is made into entries at once.
 
     It also stands in the connection's list of on-commit functions: Django drops it from there when a savepoint
     around it is rolled back, and what has been dropped there is not written.
     """
 
-    entry: Entry
-    leaf_hash: bytes
-    disclosures: list[Disclosure]
-    payload: Payload | None
-    written: bool = field(default=False)
+    id: UUID
+    fact: Facts
+    actor: Actor
+    subject: Subject
+    data: Any
+    outcome: str
+    at: datetime
+    mission_id: UUID | None
+    contract_id: UUID | None
+    caused_by: UUID | None
+    around: Context
+    written: bool = False
 
     def __call__(self) -> None:
         if not self.written:
-            raise NotRecording(f"{self.entry.fact} was appended but never written")
+            raise NotRecording(f"{self.fact.name_} was appended but never written")
 
 
 @contextmanager
@@ -88,37 +100,37 @@ def append(
 ) -> UUID:
     """Append a fact and return the entry's id. Ids not given come from the context bound around.
 
-    Raises NotRecording outside `recording()`, facts.WrongShape and canonical.NotCanonical for wrong data,
-    EntryTooLarge.
+    Raises NotRecording outside `recording()`, and facts.WrongShape and canonical.NotCanonical for wrong data. What
+    only shows in an entry's bytes is raised at the end of the recording: EntryTooLarge, NotCanonical for integers
+    and names out of bounds.
     """
-    if not getattr(connections[using], "auditlog_recording", False):
+    connection = connections[using]
+    if not getattr(connection, "auditlog_recording", False):
         raise NotRecording(f"{fact.name_} appended outside log.recording()")
-    around = context.current()
-    entry = Entry(
+    # Little is done here and the rest in one go at the end: between two queries of its caller this code is cold, and
+    # takes three times as long.
+    draft = _Draft(
         id=ids.new_id(),
-        recorded_at=now,
-        fact=fact.name_,
-        actor_kind=actor.kind,
-        actor_id=actor.id,
-        subsystem=fact.subsystem,
-        subject_kind=subject.kind,
-        subject_id=str(subject.id),
-        mission_id=mission_id or around.mission_id,
-        contract_id=contract_id or around.contract_id,
-        correlation_id=around.correlation_id,
-        caused_by=caused_by or context.cause(),
+        fact=fact,
+        actor=actor,
+        subject=subject,
+        data=facts.checked(fact, data or {}),
         outcome=outcome,
+        at=now,
+        mission_id=mission_id,
+        contract_id=contract_id,
+        caused_by=caused_by,
+        around=copy_context(),
     )
-    draft = _drafted(entry, fact, actor, subject, data or {})
-    transaction.on_commit(draft, using=using)
-    return entry.id
+    connection.on_commit(draft)
+    return draft.id
 
 
 def latest(contract_id: UUID, *, using: str = DEFAULT_DB_ALIAS) -> UUID | None:
     """The newest entry about a contract, those of the transaction around included; None when there is none."""
     for _, function, *_ in reversed(connections[using].run_on_commit):
-        if isinstance(function, _Draft) and function.entry.contract_id == contract_id:
-            return function.entry.id
+        if isinstance(function, _Draft) and _contract_of(function) == contract_id:
+            return function.id
     return latest_committed(contract_id, using=using)
 
 
@@ -147,42 +159,71 @@ def commitment(value: str, salt: bytes) -> str:
     return sha256(salt + value.encode()).hexdigest()
 
 
-def _drafted(entry: Entry, fact: Facts, actor: Actor, subject: Subject, data: Mapping[str, object]) -> _Draft:
-    disclosures: list[Disclosure] = []
-    clean = canonical.plain(redaction.scrub(data), "/data")
-    facts.check(fact, canonical.encode(clean))
-    assert isinstance(clean, dict)
-    document = _document(entry, actor, subject, clean)
-    for pointer, owner in _personal_members(fact, actor, subject, clean):
-        _commit_to(document, pointer, owner, entry, disclosures)
-    document["commitments"].sort(key=lambda each: each["pointer"])
-    payload = None
-    written = canonical.encode(document)
-    if len(written) > MAX_BYTES:
-        payload = _payload(document["data"])
-        document["data"] = {"sha256": payload.sha256, "bytes": payload.size}
+def _contract_of(draft: _Draft) -> UUID | None:
+    return draft.contract_id or draft.around.run(context.current).contract_id
+
+
+class _Rows:
+    """Rows of all tables that the entries of one recording go into."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[Any, ...]] = []
+        self.queue: list[tuple[UUID, bytes, datetime]] = []
+        self.disclosures: list[tuple[UUID, str, str, bytes, str]] = []
+        self.payloads: list[Payload] = []
+
+    def add(self, draft: _Draft) -> None:
+        """Make an entry: its columns, its document, and the canonical bytes of that."""
+        actor, subject = draft.actor, draft.subject
+        around = draft.around.run(context.current)
+        columns = {
+            "id": draft.id,
+            "recorded_at": draft.at,
+            "fact": draft.fact.name_,
+            "actor_kind": actor.kind,
+            "actor_id": actor.id,
+            "subsystem": draft.fact.subsystem,
+            "subject_kind": subject.kind,
+            "subject_id": str(subject.id),
+            "mission_id": draft.mission_id or around.mission_id,
+            "contract_id": draft.contract_id or around.contract_id,
+            "correlation_id": around.correlation_id,
+            "caused_by": draft.caused_by or draft.around.run(context.cause),
+            "outcome": draft.outcome,
+        }
+        document = _document(columns, actor, subject, draft.data)
+        for pointer, owner in _personal_members(draft.fact, actor, subject, document["data"]):
+            self.disclosures.append((draft.id, *_commit_to(document, pointer, owner)))
+        columns["bytes"] = written = self._encoded(document)
+        self.entries.append(_row(columns))
+        self.queue.append((draft.id, merkle.leaf_hash(written), draft.at))
+
+    def _encoded(self, document: dict[str, Any]) -> bytes:
         written = canonical.encode(document)
         if len(written) > MAX_BYTES:
-            raise EntryTooLarge(f"{entry.fact}: {len(written)} bytes")
-    entry.bytes = written
-    return _Draft(entry, merkle.leaf_hash(written), disclosures, payload)
+            payload = _payload(document["data"])
+            self.payloads.append(payload)
+            written = canonical.encode(document | {"data": {"sha256": payload.sha256, "bytes": payload.size}})
+        if len(written) > MAX_BYTES:
+            raise EntryTooLarge(f"{document['fact']}: {len(written)} bytes")
+        return written
 
 
-def _document(entry: Entry, actor: Actor, subject: Subject, data: dict[str, Any]) -> dict[str, Any]:
+def _document(columns: Mapping[str, Any], actor: Actor, subject: Subject, data: object) -> dict[str, Any]:
     return {
         "version": VERSION,
-        "id": str(entry.id),
-        "at": canonical.stamp(entry.recorded_at),
-        "fact": entry.fact,
+        "id": str(columns["id"]),
+        "at": canonical.stamp(columns["recorded_at"]),
+        "fact": columns["fact"],
         "actor": {"kind": actor.kind, "id": actor.id, "label": actor.label},
-        "subsystem": entry.subsystem,
-        "subject": {"kind": subject.kind, "id": entry.subject_id, "label": subject.label},
-        "mission_id": _text(entry.mission_id),
-        "contract_id": _text(entry.contract_id),
-        "correlation_id": entry.correlation_id,
-        "caused_by": _text(entry.caused_by),
-        "outcome": entry.outcome,
-        "data": data,
+        "subsystem": columns["subsystem"],
+        "subject": {"kind": subject.kind, "id": columns["subject_id"], "label": subject.label},
+        "mission_id": _text(columns["mission_id"]),
+        "contract_id": _text(columns["contract_id"]),
+        "correlation_id": columns["correlation_id"],
+        "caused_by": _text(columns["caused_by"]),
+        "outcome": columns["outcome"],
+        "data": canonical.plain(redaction.scrub(data), "/data"),
         "commitments": [],
     }
 
@@ -194,24 +235,25 @@ def _text(value: UUID | None) -> str | None:
 def _personal_members(
     fact: Facts, actor: Actor, subject: Subject, data: Mapping[str, object]
 ) -> Iterator[tuple[str, str]]:
-    """Pointers of personal values, each with whom it belongs to."""
+    """Pointers of personal values, sorted, each with whom it belongs to."""
     owner = f"{subject.kind}:{subject.id}"
     if actor.kind == "person" and actor.label:
         yield "/actor/label", f"person:{actor.id}"
-    if subject.kind == "person" and subject.label:
-        yield "/subject/label", owner
     for name in sorted(facts.personal(fact)):
         if data.get(name) is not None:
             yield f"/data/{name}", owner
+    if subject.kind == "person" and subject.label:
+        yield "/subject/label", owner
 
 
-def _commit_to(document: dict[str, Any], pointer: str, owner: str, entry: Entry, disclosures: list[Disclosure]) -> None:
+def _commit_to(document: dict[str, Any], pointer: str, owner: str) -> tuple[str, str, bytes, str]:
+    """Put a commitment in the place of a personal value; returns what discloses it, and who it belongs to."""
     _, parent, name = pointer.split("/")
     found = document[parent].pop(name)
     value = found if isinstance(found, str) else canonical.dumps(found).decode()
     salt = secrets.token_bytes(SALT_BYTES)
     document["commitments"].append({"pointer": pointer, "sha256": commitment(value, salt)})
-    disclosures.append(Disclosure(entry_id=entry.id, pointer=pointer, value=value, salt=salt, subject=owner))
+    return pointer, value, salt, owner
 
 
 def _payload(data: object) -> Payload:
@@ -227,13 +269,20 @@ def _write(using: str) -> None:
     ]
     if not drafts:
         return
-    inserting.insert([draft.entry for draft in drafts], [draft.leaf_hash for draft in drafts], using=using)
-    if disclosures := [row for draft in drafts for row in draft.disclosures]:
-        Disclosure.objects.using(using).bulk_create(disclosures)
-    if payloads := [draft.payload for draft in drafts if draft.payload]:
-        Payload.objects.using(using).bulk_create(payloads, ignore_conflicts=True)
+    rows = _Rows()
+    for draft in drafts:
+        rows.add(draft)
+    inserting.insert(Entry, rows.entries, using=using)
+    sequencer.enqueue(rows.queue, using=using)
+    if rows.disclosures:
+        inserting.insert(Disclosure, rows.disclosures, using=using)
+    if rows.payloads:
+        Payload.objects.using(using).bulk_create(rows.payloads, ignore_conflicts=True)
     for draft in drafts:
         draft.written = True
-    written = [draft.entry for draft in drafts]
-    metrics.on_commit(lambda: metrics.entries_total.inc(len(written)))
-    transaction.on_commit(lambda: observers.on_commit(written), using=using)
+    transaction.on_commit(lambda: _committed(rows.entries, using), using=using)
+
+
+def _committed(rows: Sequence[tuple[Any, ...]], using: str) -> None:
+    metrics.safely(lambda: metrics.entries_total.inc(len(rows)))
+    observers.on_commit([Entry.from_db(using, _COLUMNS, row) for row in rows])

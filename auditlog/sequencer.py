@@ -7,18 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
+from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.utils import timezone
 
-from . import merkle
+from . import inserting, merkle
 from .models import Leaf, Pending, Tile, Tree
 from .publishing import Nudge
 
 BATCH = 1000
 
+# The id of an entry and the hash of its leaf.
+Waiting = tuple[UUID, bytes]
+
+_TAKE = (
+    "DELETE FROM auditlog_pending WHERE id IN (SELECT id FROM auditlog_pending ORDER BY id LIMIT %s)"
+    " RETURNING id, entry_id, leaf_hash"
+)
+
 sequence_soon = Nudge("auditlog.tasks.sequence", queue="log", seconds=0.05)
 deliver_soon = Nudge("auditlog.tasks.deliver_all", queue="default", seconds=0.1)
+
+
+def enqueue(queue: Sequence[tuple[UUID, bytes, datetime]], *, using: str) -> None:
+    """See to it that new entries get their places in the tree once the transaction around is committed.
+
+    Each is given as its id, the hash of its leaf, and when it was recorded. On SQLite, which has one writer at a time
+    anyway, the writer gives them their places itself.
+    """
+    if connections[using].vendor == "postgresql":
+        inserting.insert(Pending, queue, using=using)
+        transaction.on_commit(sequence_soon, using=using)
+    else:
+        place([(entry_id, leaf_hash) for entry_id, leaf_hash, _ in queue], using=using, now=timezone.now())
+        transaction.on_commit(deliver_soon, using=using)
 
 
 def run(now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS, batch: int = BATCH) -> int:
@@ -38,11 +62,12 @@ def run_once(now: datetime | None = None, *, using: str = DEFAULT_DB_ALIAS, batc
         return 0
     with transaction.atomic(using=using):
         tree = locked_tree(using)
-        queue = list(pending.order_by("pk")[:batch])
-        if queue:
+        # What a statement deletes comes back in any order.
+        taken = sorted(pending.raw(_TAKE, [batch]), key=attrgetter("pk"))
+        if taken:
+            queue = [(each.entry_id, bytes(each.leaf_hash)) for each in taken]
             _place(tree, queue, using=using, now=now or timezone.now())
-            pending.filter(pk__in=[each.pk for each in queue]).delete()
-    return len(queue)
+    return len(taken)
 
 
 def locked_tree(using: str = DEFAULT_DB_ALIAS) -> Tree:
@@ -59,7 +84,7 @@ _left: dict[str, Tree] = {}
 """The tree as this process left it, by database: the next writer is often the same, and need not read it."""
 
 
-def place(queue: Sequence[Pending], *, using: str, now: datetime) -> None:
+def place(queue: Sequence[Waiting], *, using: str, now: datetime) -> None:
     """Give entries their places at once, in the transaction around."""
     known = _left.get(using)
     grown = _place(known, queue, using=using, now=now) if known is not None else None
@@ -68,7 +93,7 @@ def place(queue: Sequence[Pending], *, using: str, now: datetime) -> None:
     _left[using] = grown
 
 
-def _place(tree: Tree, queue: Sequence[Pending], *, using: str, now: datetime) -> Tree | None:
+def _place(tree: Tree, queue: Sequence[Waiting], *, using: str, now: datetime) -> Tree | None:
     """Move the tree, append leaves and full tiles; None when it is another tree by now.
 
     `now` never runs backwards in the log.
@@ -76,16 +101,13 @@ def _place(tree: Tree, queue: Sequence[Pending], *, using: str, now: datetime) -
     at = max(now, tree.sequenced_at) if tree.sequenced_at else now
     first = tree.size
     frontier = merkle.Frontier.unpack(tree.size, bytes(tree.frontier))
-    leaves = [
-        Leaf(index=first + offset, entry_id=each.entry_id, hash=each.leaf_hash, sequenced_at=at)
-        for offset, each in enumerate(queue)
-    ]
-    frontier.extend([bytes(each.leaf_hash) for each in queue])
+    leaves = [(index, entry_id, leaf_hash, at) for index, (entry_id, leaf_hash) in enumerate(queue, first)]
+    frontier.extend([leaf_hash for _, leaf_hash in queue])
     grown = Tree(id=1, size=frontier.size, root=frontier.root(), frontier=frontier.pack(), sequenced_at=at)
     same = Tree.objects.using(using).filter(pk=1, size=tree.size, root=tree.root)
     if not same.update(size=grown.size, root=grown.root, frontier=grown.frontier, sequenced_at=at):
         return None
-    Leaf.objects.using(using).bulk_create(leaves)
+    inserting.insert(Leaf, leaves, using=using)
     _complete_tiles(first, frontier.size, using=using)
     return grown
 

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Any, NotRequired
 from uuid import uuid4
 
+import psycopg
 import pytest
-from django.db import DatabaseError, connection, connections, transaction
-from django.test.utils import CaptureQueriesContext
+from django.db import DatabaseError, DataError, connection, connections, transaction
 from typing_extensions import TypedDict
 
 from auditlog import canonical, context, entries, facts, findings, log, merkle, redaction, sequencer, tree
@@ -73,18 +74,35 @@ def test_appending_outside_recording_is_an_error() -> None:
         append()
 
 
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The statements that write, from here on: those of Django, and the copying it knows nothing of."""
+    found: list[str] = []
+    copy = psycopg.Cursor.copy
+    monkeypatch.setattr(
+        psycopg.Cursor, "copy", lambda self, sql, *rest, **more: found.append(sql) or copy(self, sql, *rest, **more)
+    )
+
+    def watch(execute: Any, sql: str, *rest: Any) -> Any:
+        found.extend([sql] if sql.startswith(("INSERT", "UPDATE", "WITH")) else [])
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(watch):
+        yield found
+
+
 @pytest.mark.django_db
-def test_the_entries_of_a_verb_go_in_with_one_statement() -> None:
+def test_the_entries_of_a_verb_go_in_with_one_statement(written: list[str]) -> None:
     with log.recording():
         append("before")
     sequencer.run(NOW)
-    with CaptureQueriesContext(connection) as queries, log.recording():
+    written.clear()
+    with log.recording():
         for number in range(50):
             append(str(number))
-    writes = [each["sql"] for each in queries if each["sql"].startswith(("INSERT", "UPDATE", "WITH"))]
-    assert len([sql for sql in writes if "auditlog_entry" in sql]) == 1
-    # On SQLite the leaves and the tree follow; on PostgreSQL the statement fills the sequencer's queue as well.
-    assert len(writes) == (1 if connection.vendor == "postgresql" else 3)
+    assert len([sql for sql in written if "auditlog_entry" in sql]) == 1
+    # On PostgreSQL the sequencer's queue follows; on SQLite the leaves and the tree.
+    assert len(written) == (2 if connection.vendor == "postgresql" else 3)
     assert names() == ["before", *map(str, range(50))]
 
 
@@ -206,6 +224,43 @@ def test_data_of_the_wrong_shape_is_an_error(data: dict[str, Any], words: str) -
 def test_a_float_is_an_error_that_names_it() -> None:
     with pytest.raises(canonical.NotCanonical, match="/data/inner/count"), log.recording():
         append(data={"name": "a", "inner": {"count": 0.5}})
+
+
+@pytest.mark.django_db
+def test_what_was_said_is_what_it_was_when_it_was_said() -> None:
+    data: dict[str, Any] = {"name": "before", "inner": {"count": 1}}
+    with log.recording():
+        with context.ObservabilityContext(correlation_id="then"):
+            entry_id = append(data=data)
+        data["name"] = "after"
+        data["inner"]["count"] = 2
+    entry = Entry.objects.get(pk=entry_id)
+    assert entry.data == {"name": "before", "inner": {"count": 1}}
+    assert entry.correlation_id == "then"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("data", [{"inner": {"count": 2**53}}, {"note": "\ud800"}])
+def test_what_has_no_bytes_is_an_error_at_the_latest_when_the_recording_ends(data: dict[str, Any]) -> None:
+    with pytest.raises(canonical.NotCanonical), log.recording():
+        append(data={"name": "a", **data})
+    assert not Entry.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["\x00", "\u00e4\u2028\U0001f600", '"\\/\x1f\x7f', "\t\r\n"])
+def test_any_text_comes_back_as_it_was(text: str) -> None:
+    with log.recording():
+        entry_id = append(data={"name": text})
+    assert Entry.objects.get(pk=entry_id).data == {"name": text}
+
+
+@pytest.mark.django_db
+@pytest.mark.postgres
+def test_a_value_the_database_refuses_is_its_error_and_nothing_is_kept() -> None:
+    with pytest.raises(DataError), transaction.atomic(), log.recording():
+        append(subject=Subject("thing", "x" * 201))
+    assert not Entry.objects.exists()
 
 
 def test_a_fact_is_registered_once() -> None:
@@ -361,14 +416,12 @@ def test_entries_get_dense_places_tiles_and_a_root_that_can_be_recomputed() -> N
 
 @pytest.mark.django_db
 def test_tiles_of_the_second_level_are_made() -> None:
-    queue = [
-        Pending(entry_id=uuid4(), leaf_hash=merkle.leaf_hash(bytes([n % 256])), recorded_at=NOW) for n in range(66_000)
-    ]
+    queue = [(uuid4(), merkle.leaf_hash(bytes([n % 256]))) for n in range(66_000)]
     with transaction.atomic():
         sequencer.place(queue, using="default", now=NOW)
     second = Tile.objects.get(level=1)
     assert Tile.objects.filter(level=0).count() == 257
-    assert bytes(second.root) == merkle.root_of([bytes(each.leaf_hash) for each in queue[:65_536]])
+    assert bytes(second.root) == merkle.root_of([leaf_hash for _, leaf_hash in queue[:65_536]])
     assert merkle.root_at(66_000, tree.Nodes()) == bytes(tree.head().root)
 
 
@@ -556,9 +609,9 @@ def test_a_finding_is_kept_once_until_it_is_acknowledged() -> None:
     entry = Entry.objects.get(fact="auditlog.finding_acknowledged")
     assert entry.data == {"finding_id": str(row.pk), "kind": "rewritten", "reason": "restored from a backup"}
     with pytest.raises(findings.AlreadyAcknowledged):
-        findings.acknowledge(finding_id=row.pk, by=ADA, reason="", now=NOW)
+        findings.acknowledge(finding_id=row.pk, by=ADA, reason="again", now=NOW)
     with pytest.raises(findings.NoSuchFinding):
-        findings.acknowledge(finding_id=0, by=ADA, reason="", now=NOW)
+        findings.acknowledge(finding_id=0, by=ADA, reason="of nothing", now=NOW)
 
 
 def test_documents_are_json_that_anybody_can_read() -> None:
