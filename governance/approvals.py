@@ -433,7 +433,7 @@ def _approved(contract: Contract, request: ApprovalRequest, by: Actor, reason: s
     if not quorum.complete(filled(request, now=now)):
         return
     requirements = Requirements.from_dict(request.requirements)
-    start = max(now, request.revision.not_before) if request.revision.not_before else now
+    start = asking.begins(request.revision, requirements, now=now)
     request.state = ApprovalRequest.State.APPROVED
     request.valid_until = start + timedelta(seconds=requirements.valid_seconds)
     request.save(update_fields=["state", "valid_until"])

@@ -204,7 +204,7 @@ def _assessed(
 ) -> Assessment:
     evaluation = examined.evaluation
     requirements = evaluation.requirements
-    start = max(now, revision.not_before) if revision.not_before else now
+    start = begins(revision, requirements, now=now, at_once=instead is not None and instead.kind == "break_glass")
     by_itself = evaluation.ruling.effect is policy.Effect.TIER_1 or instead is not None
     assessment = Assessment(
         contract=contract,
@@ -228,6 +228,15 @@ def _assessed(
     assessment.digest = digest.sha256(assessment.document)
     assessment.save(force_insert=True)
     return assessment
+
+
+def begins(revision: Revision, requirements: policy.Requirements, *, now: datetime, at_once: bool = False) -> datetime:
+    """When a revision that is authorized now may begin, as far as that is known: from then on its validity counts.
+
+    That is its `not_before`, and the next of the policy's windows unless it runs `at_once`.
+    """
+    start = max(now, revision.not_before) if revision.not_before else now
+    return start if at_once else requirements.opens_at(start) or start
 
 
 def open_request(

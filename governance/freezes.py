@@ -12,7 +12,7 @@ from auditlog.actors import Actor
 from auditlog.refusals import FieldError, Refused
 from verification.models import Contract
 
-from . import access, digest, freezing, proposals
+from . import access, calendars, digest, freezing, proposals
 from .models import Freeze, FreezeException
 from .policy import Tier
 from .proposals import Submitted
@@ -90,8 +90,8 @@ def _sensible(name: str, rule: str, duration_seconds: int, minimum_tier: str, re
         detail = f"From one minute to {freezing.LONGEST.days} days, in seconds."
         errors.append(FieldError("/duration_seconds", "out_of_range", detail))
     try:
-        freezing.parse(rule)
-    except freezing.BadRule as error:
+        calendars.parse(rule)
+    except calendars.BadRule as error:
         errors.append(FieldError("/rule", "invalid_rule", str(error)))
     if errors:
         raise InvalidFreeze(errors[0].detail, errors=errors)

@@ -1,12 +1,9 @@
-"""Which freeze keeps a contract from starting, and for how long; the calendar arithmetic of it."""
+"""Which freeze keeps a contract from starting, and for how long."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import lru_cache
 from uuid import UUID
-
-from dateutil import rrule
 
 from auditlog import log, reading
 from auditlog.actors import Actor
@@ -15,6 +12,7 @@ from auditlog.subjects import Subject
 from verification.models import Contract
 
 from . import holding
+from .calendars import BadRule, Window, parse
 from .facts import FreezeFact
 from .models import Freeze, FreezeException
 from .policy import STRICTNESS
@@ -24,7 +22,6 @@ END = "freeze.end"
 PASSES = frozenset({holding.RELEASE, EXCEPT, END})
 """What starts in spite of every freeze: otherwise no freeze could be lifted while it lasts."""
 
-MAX_RULE_CHARS = 1_000
 LONGEST = timedelta(days=31)
 MOST_OCCURRENCES = 2_000
 
@@ -36,45 +33,9 @@ class NoSuchFreeze(Refused):
     kind = Refused.Kind.NOT_FOUND
 
 
-class BadRule(ValueError):
-    """The text is not a calendar we take; says why."""
-
-
-def parse(rule: str) -> rrule.rrule | rrule.rruleset:
-    """A calendar from RFC 5545 lines with a DTSTART that has a time zone; raises BadRule."""
-    if len(rule) > MAX_RULE_CHARS or "\x00" in rule:
-        raise BadRule(f"At most {MAX_RULE_CHARS} characters.")
-    if "SECONDLY" in rule.upper() or "MINUTELY" in rule.upper():
-        raise BadRule("A freeze recurs hourly at most.")
-    try:
-        found = _parsed(rule)
-        start = _start(found)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
-        raise BadRule(f"Not an RFC 5545 calendar: {error}.") from error
-    if start is None or start.tzinfo is None:
-        raise BadRule("DTSTART is needed, with a time zone (Z or TZID).")
-    return found
-
-
-@lru_cache(maxsize=64)
-def _parsed(rule: str) -> rrule.rrule | rrule.rruleset:
-    # A DTSTART alone is one occurrence in RFC 5545; the library wants to be told.
-    once = "" if "RRULE" in rule or "RDATE" in rule else "\nRRULE:FREQ=DAILY;COUNT=1"
-    return rrule.rrulestr(rule + once, cache=True)
-
-
-def _start(found: rrule.rrule | rrule.rruleset) -> datetime | None:
-    start: datetime | None = getattr(found, "_dtstart", None)
-    return start if start is not None else next(iter(found), None)
-
-
 def window_at(freeze: Freeze, now: datetime) -> tuple[datetime, datetime] | None:
     """The occurrence of a freeze that lasts at a moment: when it began, and when it ends."""
-    latest = parse(freeze.rule).before(now, inc=True)
-    if latest is None:
-        return None
-    end = latest + timedelta(seconds=freeze.duration_seconds)
-    return (latest, end) if end > now else None
+    return Window(freeze.rule, freeze.duration_seconds).lasting(now)
 
 
 def lasts_until(freeze: Freeze, *, now: datetime) -> datetime | None:

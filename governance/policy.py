@@ -72,7 +72,8 @@ class Requirements:
     """What has to be true before an action of a tier runs. Times in seconds.
 
     `approvals` are (group, how many distinct people of it); `denials` is how many rejections end a request. After
-    `escalate_after_seconds` without an answer, members of the group `escalate_to` (if any) may fill any slot.
+    `escalate_after_seconds` without an answer, members of the group `escalate_to` (if any) may fill any slot. It may
+    begin only while of each of the `windows` (what one rule says) at least one is open.
     """
 
     approvals: tuple[tuple[str, int], ...] = ()

@@ -8,7 +8,7 @@ from django.utils import timezone
 from auditlog import jobs
 from auditlog.models import Entry
 from auditlog.refusals import Refused
-from governance import freezes, freezing, holding, principals
+from governance import calendars, freezes, freezing, holding, principals
 from governance.models import Freeze, FreezeException
 from tests.harness.governed import Governed, contract_of, fresh
 from verification.models import Contract, State
@@ -53,8 +53,8 @@ def test_the_occurrence_that_lasts_is_found(rule, hours, now, window):
     ],
 )
 def test_a_rule_that_is_no_calendar_is_refused(rule):
-    with pytest.raises(freezing.BadRule):
-        freezing.parse(rule)
+    with pytest.raises(calendars.BadRule):
+        calendars.parse(rule)
 
 
 @pytest.fixture

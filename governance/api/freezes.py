@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.endpoint import Endpoint, PageQuery, Strict, members, operation
-from governance import freezes, freezing
+from governance import calendars, freezes, freezing
 from governance.api import shapes
 from governance.api.contracts import submitted_shape
 from governance.models import Freeze, FreezeException
@@ -47,7 +47,7 @@ class FreezeRequest(Strict):
     """A new calendar."""
 
     name = s.CharField(max_length=freezes.MAX_NAME_CHARS)
-    rule = s.CharField(max_length=freezing.MAX_RULE_CHARS, help_text="RFC 5545, one property a line.")
+    rule = s.CharField(max_length=calendars.MAX_RULE_CHARS, help_text="RFC 5545, one property a line.")
     duration_seconds = s.IntegerField(min_value=60)
     minimum_tier = s.ChoiceField(shapes.TIERS, default="tier_2")
     reason = s.CharField(max_length=freezes.MAX_REASON_CHARS)
