@@ -58,6 +58,9 @@ def newest(asked: Mapping[str, Any]) -> QuerySet[Entry]:
 
 def _about(asked: Mapping[str, Any], prefix: str = "") -> Q:
     found = Q(**{f"{prefix}{column}": asked[name] for name, column in _COLUMNS.items() if asked.get(name)})
+    if asked.get("outcome", "success") != "success":
+        # Says nothing new, but names the index of what did not succeed.
+        found &= ~Q(**{f"{prefix}outcome": "success"})
     if subject := asked.get("subject"):
         kind, colon, of_kind = subject.partition(":")
         found &= Q(**{f"{prefix}subject_id": of_kind if colon else subject})

@@ -35,7 +35,7 @@ def of(request_ids: Collection[UUID]) -> list[Receipt]:
     return [
         Receipt(each, place, ready=place is not None and place < signed)
         for each in decisions
-        for place in [places.get(each.entry_id)]
+        for place in [places.get(each.entry_id) if each.entry_id else None]
     ]
 
 

@@ -66,12 +66,15 @@ def _turned(name: str) -> str:
 
 def _beyond(rows: QuerySet[M], order: Sequence[str], at: Sequence[Any]) -> QuerySet[M]:
     condition, equal = Q(), Q()
+    first = order[0].removeprefix("-")
+    # Says nothing new, but this much an index over the first column can begin at; an alternative it cannot.
+    bound = Q(**{f"{first}__{'lte' if order[0].startswith('-') else 'gte'}": at[0]})
     for name, value in zip(order, at, strict=True):
         column = name.removeprefix("-")
         condition |= equal & Q(**{f"{column}__{'lt' if name.startswith('-') else 'gt'}": value})
         equal &= Q(**{column: value})
     try:
-        return rows.filter(condition)
+        return rows.filter(bound, condition)
     except (ValidationError, ValueError, TypeError, FieldDoesNotExist):
         raise _bad() from None
 

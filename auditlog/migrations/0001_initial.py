@@ -110,8 +110,17 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "entries",
                 "indexes": [
                     models.Index(fields=["recorded_at"], name="entry_recorded_at"),
-                    models.Index(fields=["fact", "recorded_at"], name="entry_fact"),
-                    models.Index(fields=["subject_kind", "subject_id"], name="entry_subject"),
+                    models.Index(
+                        fields=["fact", "recorded_at"],
+                        name="entry_fact",
+                        opclasses=["varchar_pattern_ops", "timestamptz_ops"],
+                    ),
+                    models.Index(
+                        condition=models.Q(("outcome", "success"), _negated=True),
+                        fields=["recorded_at"],
+                        name="entry_failed",
+                    ),
+                    models.Index(fields=["subject_id", "subject_kind"], name="entry_subject"),
                     models.Index(fields=["actor_id", "recorded_at"], name="entry_actor"),
                     models.Index(
                         condition=models.Q(("mission_id__isnull", False)),

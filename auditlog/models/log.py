@@ -34,8 +34,14 @@ class Entry(models.Model):
         verbose_name_plural = "entries"
         indexes = [
             models.Index(fields=["recorded_at"], name="entry_recorded_at"),
-            models.Index(fields=["fact", "recorded_at"], name="entry_fact"),
-            models.Index(fields=["subject_kind", "subject_id"], name="entry_subject"),
+            models.Index(
+                fields=["fact", "recorded_at"],
+                name="entry_fact",
+                # With these a prefix such as approval.* is found whatever the collation of the database.
+                opclasses=["varchar_pattern_ops", "timestamptz_ops"],
+            ),
+            models.Index(fields=["recorded_at"], name="entry_failed", condition=~models.Q(outcome="success")),
+            models.Index(fields=["subject_id", "subject_kind"], name="entry_subject"),
             models.Index(fields=["actor_id", "recorded_at"], name="entry_actor"),
             models.Index(fields=["mission_id"], name="entry_mission", condition=models.Q(mission_id__isnull=False)),
             models.Index(fields=["contract_id"], name="entry_contract", condition=models.Q(contract_id__isnull=False)),
