@@ -13,10 +13,11 @@ class GovernanceConfig(AppConfig):
 
     def ready(self) -> None:
         """Importing a module that registers something is what registers it."""
+        from auditlog import erasure
         from verification import executors, gates
 
+        from . import forgetting, logins
         from . import gates as ours
-        from . import logins
         from .executors.freeze_end import FreezeEnd
         from .executors.freeze_except import FreezeExcept
         from .executors.grant_create import GrantCreate
@@ -29,4 +30,5 @@ class GovernanceConfig(AppConfig):
             gates.register(gate)
         for executor in (HoldRelease, PolicyChange, GrantCreate, FreezeExcept, FreezeEnd):
             executors.register(executor())
+        erasure.also(forgetting.forget)
         logins.connect()

@@ -45,5 +45,9 @@ def document(contract: Contract, revision: Revision, frozen: Frozen) -> str:
 
 
 def requester(contract: Contract) -> str:
-    """Who asked, as it stands in the digest: it decides who may not approve."""
-    return f"{contract.requested_by_kind}:{contract.requested_by_id or ''}:{contract.requested_by_label}"
+    """Who asked, as it stands in the digest: it decides who may not approve.
+
+    A person is named by their id alone: what a digest covers could never be erased.
+    """
+    name = "" if contract.requested_by_kind == "person" else contract.requested_by_label
+    return f"{contract.requested_by_kind}:{contract.requested_by_id or ''}:{name}"

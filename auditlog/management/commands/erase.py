@@ -17,8 +17,9 @@ class Command(BaseCommand):
     """`manage.py erase SUBJECT --reason WHY`."""
 
     help = (
-        "Delete the personal values behind the log's commitments to a subject, such as person:user:12. The entries "
-        "stay, and every proof and bundle made before still verifies. Cannot be undone."
+        "Delete the personal values behind the log's commitments to a subject, such as person:12 (the number of the "
+        "account), and its names beside what it did. The entries stay, and every proof and bundle made before still "
+        "verifies. Deactivate a person's account first: then its names and address go too. Cannot be undone."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
