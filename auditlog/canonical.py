@@ -15,14 +15,13 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 32
 _NAME = re.compile(r"[a-z0-9_]+")
 
 JsonValue = None | bool | int | str | list[Any] | dict[str, Any]
-
-
-_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)
 
 
 class NotCanonical(ValueError):
@@ -42,8 +41,8 @@ def dumps(value: object) -> bytes:
 def encode(value: JsonValue) -> bytes:
     """The canonical bytes of what `plain` has made. Raises NotCanonical for text with lone surrogates."""
     try:
-        return _encoder.encode(value).encode()
-    except UnicodeEncodeError:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
         plain(value)
         raise
 
