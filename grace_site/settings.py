@@ -15,7 +15,7 @@ from django.core.management.utils import get_random_secret_key
 
 from grace_site import env as environment
 from grace_site import logs
-from grace_site.supervision import state
+from grace_site.supervision import state, workers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environment.read(BASE_DIR)
@@ -96,6 +96,13 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "run" / "beat-schedule")
 WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", 2, at_least=1, at_most=64)
+try:
+    WORKERS = workers.parse(
+        env.words("WORKER_QUEUES", ["executions", "default", "log"]), concurrency=WORKER_CONCURRENCY
+    )
+except ValueError as error:
+    env.complain(f"WORKER_QUEUES {error}.")
+BEAT_ENABLED = env.flag("BEAT_ENABLED", True)
 WEB_PROCESSES = env.integer("WEB_PROCESSES", 1, at_least=1, at_most=64)
 JOB_LEASE_SECONDS = env.integer("JOB_LEASE_SECONDS", 30, at_least=1, at_most=3600)
 JOB_MAX_RETRIES = env.integer("JOB_MAX_RETRIES", 3, at_least=0, at_most=100)

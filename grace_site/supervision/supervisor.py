@@ -15,6 +15,7 @@ from pathlib import Path
 from grace_site.supervision import broker, leash, preparing, state, welcome
 from grace_site.supervision.children import Child, Spec, left_over
 from grace_site.supervision.preparing import CannotStart
+from grace_site.supervision.workers import Crew
 
 READY_SECONDS = 60
 # The parts get this long to end by themselves; with the broker's share it stays under ten seconds together.
@@ -34,7 +35,8 @@ class Plan:
     private_broker: bool
     pool_size: int
     web_processes: int
-    concurrency: int
+    workers: tuple[Crew, ...]
+    beat: bool
     structured: bool
 
     @property
@@ -90,7 +92,7 @@ class Supervisor:
         self.say("Preparing ...")
         told = preparing.bootstrap(self.plan.root, self.env, lambda: self.stopping)
         try:
-            for spec in self._parts() if not self.stopping else ():
+            for spec in self.parts() if not self.stopping else ():
                 self._launch(spec)
             self._until(self._ready, seconds=READY_SECONDS, what=f"{self.plan.local_url}/readyz does not say ready")
         except BaseException:
@@ -116,9 +118,10 @@ class Supervisor:
             raise CannotStart(str(error)) from error
         self.env["REDIS_URL"] = spec.url
         self._launch(spec)
-        self._until(lambda: _pings(spec.url), seconds=15, what="the broker does not answer")
+        self._until(lambda: pings(spec.url), seconds=15, what="the broker does not answer")
 
-    def _parts(self) -> list[Spec]:
+    def parts(self) -> list[Spec]:
+        """What is started, besides a broker."""
         python, plan = sys.executable, self.plan
         celery = (python, "-m", "celery", "-A", "grace_site", "--quiet")
         web = (python, "-m", "grace_site.supervision.web", "--host", plan.host, "--port", str(plan.port))
@@ -129,12 +132,8 @@ class Supervisor:
                 {**self.env, "DATABASE_POOL_SIZE": str(plan.pool_size)},
                 url=plan.public_url,
             ),
-            # Executions take their time: nothing else waits behind them.
-            Spec("worker-executions", (*celery, *_worker("executions", plan.concurrency)), self.env),
-            Spec("worker-default", (*celery, *_worker("default", plan.concurrency)), self.env),
-            # One process of one thread: the log is signed by one hand.
-            Spec("worker-log", (*celery, *_worker("log", 1, "--pool", "solo")), self.env),
-            Spec("beat", (*celery, "beat", "--pidfile=", "-l", "INFO"), self.env),
+            *(Spec(crew.name, (*celery, *crew.argv), self.env) for crew in plan.workers),
+            *([Spec("beat", (*celery, "beat", "--pidfile=", "-l", "INFO"), self.env)] if plan.beat else []),
         ]
 
     def _launch(self, spec: Spec) -> None:
@@ -255,12 +254,8 @@ class Supervisor:
             self._turn()
 
 
-def _worker(queue: str, concurrency: int, *more: str) -> tuple[str, ...]:
-    name = ("-n", f"{queue}@%h", "-Q", queue, "-c", str(concurrency), "-l", "INFO")
-    return ("worker", *name, "--without-mingle", "--without-gossip", *more)
-
-
-def _pings(url: str) -> bool:
+def pings(url: str) -> bool:
+    """Whether a Redis or Valkey answers at this address."""
     import redis
 
     with suppress(redis.RedisError), redis.Redis.from_url(url, socket_timeout=1) as client:

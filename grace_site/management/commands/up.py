@@ -53,6 +53,7 @@ def plan() -> Plan:
         private_broker=settings.PRIVATE_BROKER,
         pool_size=0 if settings.USES_SQLITE else settings.DATABASE_POOL_SIZE or 20,
         web_processes=settings.WEB_PROCESSES,
-        concurrency=settings.WORKER_CONCURRENCY,
+        workers=settings.WORKERS,
+        beat=settings.BEAT_ENABLED,
         structured=settings.STRUCTURED_LOGGING,
     )
