@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,13 @@ class Verifier:
         assert done.returncode == 1, done.stdout or done.stderr
         assert done.stderr.startswith("DOES NOT HOLD: "), done.stderr
         return done.stderr.removeprefix("DOES NOT HOLD: ").strip()
+
+    def refuses_each(self, vkey: Path, what: str, forged: Sequence[Path], *, genuine: Path) -> None:
+        """Fails the test unless it refuses every one of these by name, and not the one they were made from."""
+        why = self.refuses(vkey, what, genuine, *forged)
+        named = [line.partition(": ")[0] for line in why.splitlines() if line.startswith("/")]
+        assert named == [str(path) for path in forged], why
+        assert self(vkey, what, genuine)
 
     def _run(self, vkey: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         argv = [*self.command, "--vkey", str(vkey), *map(str, arguments)]

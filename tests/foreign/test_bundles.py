@@ -104,20 +104,25 @@ OF_A_SUBSET: dict[str, Callable[[Path, Evidence], object]] = {
 }
 
 
-@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
-def test_a_forged_whole_bundle_is_refused(
-    go: Verifier, held: Evidence, tmp_path: Path, forge: Callable[[Path, Evidence], object]
-) -> None:
-    bundle = taken(held.bundle, tmp_path)
-    forge(bundle, held)
-    go.refuses(held.vkey, "bundle", bundle)
+def forged(
+    bundle: Path, held: Evidence, how: dict[str, Callable[[Path, Evidence], object]], tmp_path: Path
+) -> list[Path]:
+    """A copy of a bundle for each way of forging it."""
+    copies = []
+    for name, forge in how.items():
+        there = taken(bundle, tmp_path).rename(tmp_path / name.replace(" ", "-"))
+        forge(there, held)
+        copies.append(there)
+    return copies
 
 
-@pytest.mark.parametrize("name", [*FORGERIES, *OF_A_SUBSET])
-def test_a_forged_subset_is_refused(verifier: Verifier, held: Evidence, tmp_path: Path, name: str) -> None:
-    subset = taken(held.subset, tmp_path)
-    (FORGERIES | OF_A_SUBSET)[name](subset, held)
-    verifier.refuses(held.vkey, "bundle", subset)
+def test_forged_whole_bundles_are_refused(go: Verifier, held: Evidence, tmp_path: Path) -> None:
+    go.refuses_each(held.vkey, "bundle", forged(held.bundle, held, FORGERIES, tmp_path), genuine=held.bundle)
+
+
+def test_forged_subsets_are_refused(verifier: Verifier, held: Evidence, tmp_path: Path) -> None:
+    copies = forged(held.subset, held, FORGERIES | OF_A_SUBSET, tmp_path)
+    verifier.refuses_each(held.vkey, "bundle", copies, genuine=held.subset)
 
 
 def test_an_earlier_checkpoint_which_the_log_did_not_grow_from_is_refused(
@@ -159,7 +164,7 @@ def test_bundles_and_receipts_made_before_an_erasure_hold_after_it(
     assert not Disclosure.objects.filter(value=ADA.label).exists()
 
     for verifier in (go, sigstore):
-        assert verifier(vkey, "receipt", receipt) == "1 receipts"
+        assert verifier(vkey, "receipt", receipt).startswith("entry 10, in a log of ")
         assert verifier(vkey, "bundle", part).startswith("a SUBSET: ")
     assert go(vkey, "bundle", before).startswith("all ")
 

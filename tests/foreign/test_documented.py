@@ -72,7 +72,7 @@ def test_go_checks_what_the_documents_say(go: Verifier, home: Path, live_server:
     assert [re.sub(r"\d+", "N", each) for each in said] == [
         "N hashes, and N checkpoints noted earlier",
         "N entries, and N checkpoints noted earlier",
-        "N receipts",
+        "entry N, in a log of N",
         "all N entries of the log, and N checkpoints",
     ]
 
@@ -84,5 +84,5 @@ def test_sigstore_checks_what_the_documents_say(sigstore: Verifier, home: Path, 
     assert install == "sigstore/bin/pip install --require-hashes -r .ci/sigstore/requirements.txt"
     (home / "sigstore").symlink_to(SIGSTORE.parents[1])
     said = [run(check, home, live_server.url).strip() for check in checks]
-    assert said[0] == "holds: 1 receipts"
+    assert said[0] == "holds: entry 256, in a log of 300"
     assert said[1].startswith("holds: a SUBSET: 30 entries proved")

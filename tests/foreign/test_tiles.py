@@ -15,7 +15,7 @@ from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
 from auditlog import canonical, merkle, notes, sequencer, signer
-from auditlog.models import Checkpoint, Entry, Leaf, Pending, Tile, Tree
+from auditlog.models import Checkpoint, Entry, Leaf, Tile, Tree
 from auditlog.testing import flushable
 from tests.foreign.conftest import Verifier
 from tests.foreign.evidence import NOW, SIZES, Evidence, copy, edit, flip, grow, sign, taken
@@ -106,10 +106,8 @@ def test_a_log_with_tiles_of_three_levels_holds(go: Verifier, client: Client, tm
     """65,536 leaves fill 256 tiles, whose roots fill a tile, whose root begins another."""
     size = 65_536 + 257
     for first in range(0, size, 8192):
-        leaves = [
-            Pending(entry_id=uuid4(), leaf_hash=merkle.leaf_hash(b"%d" % number), recorded_at=NOW)
-            for number in range(first, min(first + 8192, size))
-        ]
+        numbers = range(first, min(first + 8192, size))
+        leaves = [(uuid4(), merkle.leaf_hash(b"%d" % number)) for number in numbers]
         sequencer.place(leaves, using="default", now=NOW)
     signer.sign(NOW)
     copy(client, tmp_path / "served", size, entries=False)
@@ -159,14 +157,8 @@ def rewrite() -> None:
         Leaf.objects.all().delete()
         Tile.objects.all().delete()
         Tree.objects.all().delete()
-        again = [
-            Pending(
-                entry_id=leaf.entry_id,
-                leaf_hash=merkle.leaf_hash(raw) if leaf.index == 5 else bytes(leaf.hash),
-                recorded_at=leaf.entry.recorded_at,
-            )
-            for leaf in leaves
-        ]
+        hashes = [merkle.leaf_hash(raw) if leaf.index == 5 else bytes(leaf.hash) for leaf in leaves]
+        again = list(zip([leaf.entry_id for leaf in leaves], hashes, strict=True))
         sequencer.place(again, using="default", now=NOW)
     head, key = Tree.objects.get(), signer.key()
     note = key.sign(notes.Head(key.name, head.size, bytes(head.root)).text())

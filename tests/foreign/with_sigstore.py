@@ -1,7 +1,7 @@
 """Check a log of Grace with sigstore's own verification of entries in a transparency log.
 
     python with_sigstore.py --vkey FILE receipt FILE...
-    python with_sigstore.py --vkey FILE bundle DIRECTORY
+    python with_sigstore.py --vkey FILE bundle DIRECTORY...
 
 It needs nothing but the package `sigstore` (pip install sigstore). What is read is parsed here and put into the shapes
 sigstore knows: the key as the one log of a TrustedRoot, each entry as a TransparencyLogEntry. Then sigstore decides,
@@ -17,6 +17,7 @@ import argparse
 import base64
 import json
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -85,27 +86,15 @@ class Log:
         return checkpoint.log_size
 
 
-def receipts(log: Log, paths: list[Path]) -> str:
-    """All of these; raises ValueError with every one that does not hold."""
-    wrong = []
-    for path in paths:
-        try:
-            receipt(log, path)
-        except REFUSED as why:
-            wrong.append(f"{path}: {why}")
-    if wrong:
-        raise ValueError("\n".join(wrong))
-    return f"{len(paths)} receipts"
-
-
-def receipt(log: Log, path: Path) -> None:
+def receipt(log: Log, path: Path) -> str:
     """A file as https://c2sp.org/tlog-proof describes it; its extra data are the entry."""
     head, _, note = path.read_text().partition("\n\n")
-    header, extra, index, *hashes = head.split("\n")
+    header, extra, line, *hashes = head.split("\n")
     if header != "c2sp.org/tlog-proof@v1":
         raise ValueError("not a receipt")
     entry = base64.b64decode(extra.removeprefix("extra "), validate=True)
-    log.verify(entry, int(index.removeprefix("index ")), hashes, note)
+    index = int(line.removeprefix("index "))
+    return f"entry {index}, in a log of {log.verify(entry, index, hashes, note)}"
 
 
 def bundle(log: Log, directory: Path) -> str:
@@ -117,6 +106,19 @@ def bundle(log: Log, directory: Path) -> str:
     for entry, proof in zip(entries, proofs, strict=True):
         size = log.verify(entry, proof["index"], proof["hashes"], note)
     return f"a SUBSET: {len(entries)} entries proved in a log of {size}"
+
+
+def each(log: Log, paths: list[Path], check: Callable[[Log, Path], str]) -> str:
+    """Check all of these; raises ValueError that names every one that does not hold."""
+    held, wrong = [], []
+    for path in paths:
+        try:
+            held.append(check(log, path))
+        except REFUSED as why:
+            wrong.append(f"{path}: {why}")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return "\n".join(held)
 
 
 def b64(raw: bytes) -> str:
@@ -132,7 +134,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         log = Log(given.vkey.read_text())
-        held = receipts(log, given.paths) if given.what == "receipt" else bundle(log, *given.paths)
+        held = each(log, given.paths, receipt if given.what == "receipt" else bundle)
     except REFUSED as wrong:
         sys.exit(f"DOES NOT HOLD: {wrong or type(wrong).__name__}")
     print("holds:", held)  # noqa: T201

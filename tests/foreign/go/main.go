@@ -1,7 +1,7 @@
 // Checklog checks a log of Grace with Go's own implementation of signed notes and transparency logs.
 //
 //	checklog -vkey FILE receipt FILE...
-//	checklog -vkey FILE bundle DIRECTORY
+//	checklog -vkey FILE bundle DIRECTORY...
 //	checklog -vkey FILE log URL|DIRECTORY [NOTED...]
 //	checklog -vkey FILE inclusion CHECKPOINT PROOF ENTRY
 //	checklog -vkey FILE consistency OLD NEW PROOF
@@ -64,9 +64,9 @@ func check(vkey string, entries bool, header string, args []string) (string, err
 	}
 	switch {
 	case len(args) > 1 && args[0] == "receipt":
-		return checkReceipts(key, args[1:])
-	case len(args) == 2 && args[0] == "bundle":
-		return checkBundle(key, args[1])
+		return each(key, args[1:], checkReceipt)
+	case len(args) > 1 && args[0] == "bundle":
+		return each(key, args[1:], checkBundle)
 	case len(args) > 1 && args[0] == "log":
 		return checkLog(key, &served{base: args[1], header: header}, entries, args[2:])
 	case len(args) == 4 && args[0] == "inclusion":
@@ -75,6 +75,22 @@ func check(vkey string, entries bool, header string, args []string) (string, err
 		return checkConsistency(key, args[1], args[2], args[3])
 	}
 	return "", errors.New("see the head of this program for how it is called")
+}
+
+// each checks all of these; the error names every one that does not hold.
+func each(key note.Verifier, paths []string, check func(note.Verifier, string) (string, error)) (string, error) {
+	var held, wrong []string
+	for _, path := range paths {
+		if said, err := check(key, path); err != nil {
+			wrong = append(wrong, fmt.Sprintf("%s: %v", path, err))
+		} else {
+			held = append(held, said)
+		}
+	}
+	if len(wrong) > 0 {
+		return "", errors.New(strings.Join(wrong, "\n"))
+	}
+	return strings.Join(held, "\n"), nil
 }
 
 // open gives what a checkpoint says, once its signature is good.
@@ -101,51 +117,41 @@ func openFile(key note.Verifier, path string) (tlog.Tree, error) {
 
 // --- receipts ------------------------------------------------------------------------------------------------------
 
-// checkReceipts checks files as https://c2sp.org/tlog-proof describes them; their extra data are the entry.
-func checkReceipts(key note.Verifier, paths []string) (string, error) {
-	var wrong []string
-	for _, path := range paths {
-		if err := checkReceipt(key, path); err != nil {
-			wrong = append(wrong, fmt.Sprintf("%s: %v", path, err))
-		}
-	}
-	if len(wrong) > 0 {
-		return "", errors.New(strings.Join(wrong, "\n"))
-	}
-	return fmt.Sprintf("%d receipts", len(paths)), nil
-}
-
-func checkReceipt(key note.Verifier, path string) error {
+// checkReceipt checks a file as https://c2sp.org/tlog-proof describes it; its extra data are the entry.
+func checkReceipt(key note.Verifier, path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	head, signed, _ := strings.Cut(string(text), "\n\n")
 	lines := strings.Split(head, "\n")
 	if len(lines) < 3 || lines[0] != "c2sp.org/tlog-proof@v1" {
-		return errors.New("not a receipt")
+		return "", errors.New("not a receipt")
 	}
 	entry, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(lines[1], "extra "))
 	if err != nil {
-		return err
+		return "", err
 	}
 	index, err := strconv.ParseInt(strings.TrimPrefix(lines[2], "index "), 10, 64)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var proof tlog.RecordProof
 	for _, line := range lines[3:] {
 		hash, err := tlog.ParseHash(line)
 		if err != nil {
-			return err
+			return "", err
 		}
 		proof = append(proof, hash)
 	}
 	tree, err := open(key, []byte(signed))
 	if err != nil {
-		return err
+		return "", err
 	}
-	return tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(entry))
+	if err := tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(entry)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("entry %d, in a log of %d", index, tree.N), nil
 }
 
 // --- proofs of the API ---------------------------------------------------------------------------------------------
