@@ -11,14 +11,44 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from . import entries, findings, jobs
+from . import entries, exports, findings, jobs
+from .admin_verbs import AskedVerb, Field, Pressed, VerbAdmin
 from .models import Checkpoint, Entry, Finding, Job, JobState, Subscription
 from .read_only import ReadOnlyAdmin, Verb
 
+_FILTERS = (
+    Field(
+        "fact", "Fact", required=False, hint="A name, or a beginning followed by *. With nothing at all: the whole log."
+    ),
+    Field("actor", "Id of the actor", required=False),
+    Field("subject", "Subject", required=False, hint="Its id, or kind:id."),
+    Field("contract_id", "Contract", required=False),
+    Field("mission_id", "Mission", required=False),
+    Field("disclose", "People's names and large payloads", choices=(("yes", "come along"), ("no", "stay here"))),
+)
+
+
+def _exports(pressed: Pressed) -> object:
+    asked = {field.name: pressed.form.get(field.name, "").strip() for field in _FILTERS}
+    disclose = asked.pop("disclose") == "yes"
+    wanted = {name: value for name, value in asked.items() if value}
+    return exports.request(wanted=wanted, disclose=disclose, by=pressed.by, now=timezone.now())
+
 
 @admin.register(Entry)
-class EntryAdmin(ReadOnlyAdmin):
+class EntryAdmin(VerbAdmin):
     """Entries, newest first."""
+
+    asked_of_list = (
+        AskedVerb(
+            "export",
+            "Export a bundle",
+            "auditlog.export",
+            _exports,
+            fields=_FILTERS,
+            words="Of the whole log, or of part of it. A job makes it; it is fetched under Audit log in the console.",
+        ),
+    )
 
     reads = "auditlog.read"
     list_display = ("leaf_index", "recorded_at", "fact", "actor", "subject", "outcome")

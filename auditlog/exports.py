@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 
@@ -37,6 +38,13 @@ class NotEmpty(Refused):
 
     code = "export_directory_not_empty"
     kind = Refused.Kind.CONFLICT
+
+
+class BadFilter(Refused):
+    """What was asked for means nothing: no fact, or no id."""
+
+    code = "bad_filter"
+    kind = Refused.Kind.INVALID
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,11 @@ def export(
 
 
 def request(*, wanted: Mapping[str, Any], disclose: bool, by: Actor, now: datetime) -> Job:
-    """Have a job make a bundle of `wanted` (see `export`). Raises ValueError for a fact that is none."""
-    entries.chosen(wanted)
+    """Have a job make a bundle of `wanted` (see `export`). Raises BadFilter."""
+    try:
+        entries.chosen(wanted)
+    except (ValueError, ValidationError) as problem:
+        raise BadFilter("; ".join(getattr(problem, "messages", [str(problem)]))) from None
     with log.recording():
         return jobs.enqueue(
             kind=KIND,

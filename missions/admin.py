@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from django.contrib import admin
 from django.utils import timezone
 
-from auditlog.admin_verbs import REASON, REASON_IF_ANY, AskedVerb, Evidence, Pressed, VerbAdmin, as_json
+from auditlog.admin_verbs import REASON, REASON_IF_ANY, AskedVerb, Evidence, Field, Pressed, VerbAdmin, as_json
 from auditlog.read_only import ReadOnlyAdmin
 
-from . import missions
+from . import missions, playbooks
 from .models import Incident, Mission, Playbook, SafePoint, Step, Summary
+from .templates import InvalidVariables
 
 
 def _completes(pressed: Pressed) -> object:
@@ -95,11 +99,42 @@ class IncidentAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "error_type", "error_message", "source")
 
 
+def _runs(pressed: Pressed) -> object:
+    return playbooks.run(
+        name=pressed.row.name,
+        variables=_variables(pressed.form.get("variables", "").strip()),
+        by=pressed.by,
+        user=pressed.user,
+        now=timezone.now(),
+    )
+
+
+def _variables(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise InvalidVariables("The variables are not a JSON object.")
+    return values
+
+
 @admin.register(Playbook)
-class PlaybookAdmin(ReadOnlyAdmin):
+class PlaybookAdmin(VerbAdmin):
     """Templates of steps."""
 
     reads = "playbooks.read"
+    asked = (
+        AskedVerb(
+            "run",
+            "Run it",
+            "playbooks.run",
+            _runs,
+            shows=lambda row: row.is_active,
+            fields=(Field("variables", "Variables", required=False, hint="JSON; what is left out is as usual."),),
+            words="In a mission of its own. Its steps are proposed in your name.",
+        ),
+    )
     list_display = ("name", "version", "title", "error_pattern", "is_active", "created_at")
     list_filter = ("is_active",)
     fields = (
@@ -109,6 +144,10 @@ class PlaybookAdmin(ReadOnlyAdmin):
     readonly_fields = fields
     variables_ = as_json("variables")
     steps_ = as_json("steps")
+
+    def evidence(self, row: Playbook) -> list[Evidence]:
+        """Which one it is, and what it does."""
+        return [Evidence("Playbook", "text", str(row)), Evidence("Steps", "json", row.steps)]
 
 
 @admin.register(Summary)

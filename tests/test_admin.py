@@ -9,14 +9,18 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils import timezone
 
 from auditlog import jobs
+from auditlog.models import Job
 from auditlog.read_only import ReadOnlyAdmin
 from governance.models import Agent, Hold
+from missions import seeds
+from missions.models import Mission, Playbook
 from tests import scenery
 from tests.harness.people import People
 from tests.scenery import Scene
-from verification.models import Contract, Execution, Snapshot, State
+from verification.models import BenchmarkRun, Contract, Execution, Snapshot, State
 
 pytestmark = pytest.mark.django_db
 
@@ -218,3 +222,26 @@ def test_the_admin_wears_the_colours_of_the_console(client: Client) -> None:
     assert 'name="username"' in shown
     assert 'name="password"' in shown
     assert "style=" not in shown
+
+
+def test_the_log_benchmarks_and_playbooks_have_their_verbs_too(client: Client, users: People, scene: Scene) -> None:
+    seeds.seed(now=timezone.now())
+    client.force_login(users.eve)
+    assert "Export a bundle" in text(client.get("/admin/auditlog/entry/"))
+    assert client.post("/admin/auditlog/entry/verb/export/", {"fact": "*.x"}).status_code == 422
+    assert client.post("/admin/auditlog/entry/verb/export/", {"mission_id": "x"}).status_code == 422
+    client.post("/admin/auditlog/entry/verb/export/", {"fact": "policy.*", "disclose": "no"})
+    job = Job.objects.get(kind="auditlog.export")
+    assert (job.arguments["wanted"], job.arguments["disclose"]) == ({"fact": "policy.*"}, False)
+    run = "/admin/verification/benchmarkrun/verb/run/"
+    playbook = Playbook.objects.get(name="restore-sound-configuration")
+    assert client.post(run, {"suite": "smoke"}).status_code == 403
+    assert client.post(address(playbook, "run"), {}).status_code == 403
+    client.force_login(users.ada)
+    assert client.post("/admin/auditlog/entry/verb/export/", {}).status_code == 403
+    assert client.post(run, {"suite": "nothing"}).status_code == 422
+    client.post(run, {"suite": "smoke"})
+    assert BenchmarkRun.objects.get().requested_by_label == "Ada"
+    assert client.post(address(playbook, "run"), {"variables": "[1]"}).status_code == 422
+    client.post(address(playbook, "run"), {"variables": '{"max_connections": 7}'})
+    assert Mission.objects.get().playbook == playbook.name

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from auditlog.admin_verbs import AskedVerb, Evidence, Pressed, VerbAdmin, as_json
+from auditlog.admin_verbs import AskedVerb, Evidence, Field, Pressed, VerbAdmin, as_json
 from auditlog.read_only import ReadOnlyAdmin
 
 from . import benchmarking, snapshotting
@@ -84,6 +84,10 @@ def _marks_run(pressed: Pressed) -> object:
     return benchmarking.mark_golden(run_id=pressed.row.pk, by=pressed.by, now=timezone.now())
 
 
+def _runs(pressed: Pressed) -> object:
+    return benchmarking.start(suite=pressed.form.get("suite", ""), by=pressed.by, now=timezone.now())
+
+
 @admin.register(BenchmarkRun)
 class BenchmarkRunAdmin(VerbAdmin):
     """What was measured."""
@@ -91,6 +95,16 @@ class BenchmarkRunAdmin(VerbAdmin):
     reads = "benchmarks.read"
     list_display = ("suite", "state", "passed", "drifted", "is_golden", "requested_by_label", "created_at")
     list_filter = ("suite", "state", "passed", "drifted", "is_golden")
+    asked_of_list = (
+        AskedVerb(
+            "run",
+            "Run a suite",
+            "benchmarks.run",
+            _runs,
+            fields=(Field("suite", "Suite", hint="Such as smoke."),),
+            words="A worker measures it.",
+        ),
+    )
     asked = (
         AskedVerb(
             "mark-golden",
