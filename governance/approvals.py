@@ -201,6 +201,14 @@ def deadline(request: ApprovalRequest, *, now: datetime) -> datetime:
     return request.expires_at + paused
 
 
+def begins_at(request: ApprovalRequest, *, now: datetime) -> datetime | None:
+    """When its action could begin if approved now: by `not_before` and windows. None once it has, or is over."""
+    waits = request.contract.state in (State.AWAITING_APPROVAL, State.AUTHORIZED)
+    if request.state not in OPEN or not waits:
+        return None
+    return asking.begins(request.revision, Requirements.from_dict(request.requirements), now=now)
+
+
 def refusal(request: ApprovalRequest, user: User, *, now: datetime) -> Refused | None:
     """Why this person may not decide on this request, whatever its state; None when they may.
 

@@ -61,7 +61,8 @@ def test_a_reviewer_sees_everything_a_decision_needs(asked: dict[str, Any], bea:
     assert shown["digest"] == asked["digest"]
     assert shown["parameters"] == {"path": "service.json", "merge": {"workers": 4}}
     assert "+" in shown["preview"]["body"]
-    assert shown["slots"] == [{"group": "reviewers", "filled": False, "person": None, "decided_at": None}]
+    empty = {"group": "reviewers", "filled": False, "person": None, "on_behalf_of": None, "decided_at": None}
+    assert shown["slots"] == [empty]
     assert shown["document"]["parameters"] == shown["parameters"]
     assert shown["decisions"] == []
 

@@ -232,3 +232,31 @@ def test_evaluating_says_when_it_could_begin(world, clock):
     )
     assert asked.requirements.opens_at(timezone.now()) == AT_TWO
     assert Contract.objects.count() == 0
+
+
+# --- where it is said ------------------------------------------------------------------------------------------
+
+
+def test_reviewers_are_told_when_it_would_begin(world, clock, client):
+    world.policy(NIGHTLY)
+    request = world.ask()
+    client.force_login(world.people.bea)
+    for page in (f"/approvals/{request.pk}", f"/approvals/{request.pk}/brief"):
+        shown = client.get(page, headers={"X-Grace-Fragment": "1"} if "brief" in page else {}).content.decode()
+        assert "it runs in the next window, from 2026-11-24 02:00:00 UTC" in shown
+        assert "DTSTART:20260101T020000Z" in shown
+    told = client.get(f"/api/governance/approvals/{request.pk}").json()["data"]
+    assert told["begins_at"] == "2026-11-24T02:00:00Z"
+    assert told["requirements"]["windows"] == [[NIGHT]]
+    world.decide(request, world.people.bea)
+    clock.move_to(AT_TWO + timedelta(seconds=1))
+    world.settle()
+    client.force_login(world.people.bea)
+    assert client.get(f"/api/governance/approvals/{request.pk}").json()["data"]["begins_at"] is None
+    assert "data-next-window" not in client.get(f"/approvals/{request.pk}").content.decode()
+
+
+def test_the_page_of_the_policy_shows_windows(world, clock, client):
+    world.policy(NIGHTLY)
+    client.force_login(world.people.bea)
+    assert "begins only within DTSTART:20260101T020000Z" in client.get("/policies").content.decode()

@@ -187,6 +187,7 @@ class DecideMany(Endpoint):
 
 def detail(row: ApprovalRequest) -> dict[str, Any]:
     """The members of ApprovalDetail."""
+    now = timezone.now()
     slots = [
         {
             "group": slot.group,
@@ -195,9 +196,9 @@ def detail(row: ApprovalRequest) -> dict[str, Any]:
             "on_behalf_of": slot.on_behalf_of or None,
             "decided_at": slot.decided_at,
         }
-        for slot in approvals.slots(row, now=timezone.now())
+        for slot in approvals.slots(row, now=now)
     ]
-    return shapes.approval_detail(row, slots)
+    return shapes.approval_detail(row, slots, approvals.begins_at(row, now=now))
 
 
 def _whole() -> QuerySet[ApprovalRequest]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers as s
@@ -241,6 +242,11 @@ class ApprovalDetail(ApprovalShape):
     observation = ForeignJson(help_text="The target as it was when this was asked.")
     drift = JsonObject(help_text="What changed in the world since the request before this one; empty for a first one.")
     fingerprint = s.CharField()
+    begins_at = s.DateTimeField(
+        allow_null=True,
+        help_text="When it could begin if it were approved now: by `not_before` and the policy's windows. null once it "
+        "has begun, or will not any more.",
+    )
     risk = JsonObject(help_text="Risk factors.")
     document = JsonObject(help_text="What the digest covers: SHA-256 over its RFC 8785 form.")
     slots = SlotShape(many=True)
@@ -506,7 +512,7 @@ def approval_summary(row: ApprovalRequest, revision: int, decisions: int) -> dic
     return {**{name: getattr(row, name) for name in names}, "revision": revision, "decision_count": decisions}
 
 
-def approval_detail(row: ApprovalRequest, slots: list[dict[str, Any]]) -> dict[str, Any]:
+def approval_detail(row: ApprovalRequest, slots: list[dict[str, Any]], begins_at: datetime | None) -> dict[str, Any]:
     """The members of ApprovalDetail; decisions are prefetched."""
     revision = row.revision
     return {
@@ -520,6 +526,7 @@ def approval_detail(row: ApprovalRequest, slots: list[dict[str, Any]]) -> dict[s
         "observation": row.observation,
         "drift": row.drift,
         "fingerprint": row.fingerprint,
+        "begins_at": begins_at,
         "risk": row.risk,
         "document": json.loads(row.document),
         "slots": slots,

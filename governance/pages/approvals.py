@@ -98,6 +98,8 @@ def _evidence(request: PageRequest, item: ApprovalRequest) -> dict[str, Any]:
         "previous": previous,
         "changes": changes_since(previous, item),
         "deadline": approvals.deadline(item, now=base.now()),
+        "windows": [window for choice in item.requirements.get("windows", []) for window in choice],
+        "begins": approvals.begins_at(item, now=base.now()),
         "may_decide": item.state == PENDING and not why_not,
         "why_not": why_not,
         "may_withdraw": _may_withdraw(request, item, decisions),
