@@ -138,6 +138,15 @@ def deployment_is_complete(app_configs: Sequence[Any] | None, **_: Any) -> list[
                 id="grace.W005",
             )
         )
+    in_the_clear = settings.EMAIL_HOST_USER and not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL)
+    if in_the_clear and settings.EMAIL_HOST not in ("localhost", "127.0.0.1", "::1"):
+        found.append(
+            Warning(
+                "EMAIL_URL sends a password and mail over a network in the clear.",
+                hint="Use smtp+tls:// (STARTTLS) or smtp+ssl://.",
+                id="grace.W009",
+            )
+        )
     if settings.PRIVATE_BROKER:
         found.append(
             Warning(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core import checks
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
@@ -219,6 +220,21 @@ def test_nonsense_stops_the_start_and_is_not_repeated(url: str) -> None:
     assert reader.mail_server("EMAIL_URL") == {}
     assert len(reader.complaints) == 1
     assert f"'{url}'" not in reader.complaints[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "user", "tls", "warned"),
+    [
+        ("mail.example.org", "grace", False, True),
+        ("mail.example.org", "grace", True, False),
+        ("mail.example.org", "", False, False),
+        ("localhost", "grace", False, False),
+    ],
+)
+def test_a_password_in_the_clear_is_warned_of(settings: Any, host: str, user: str, tls: bool, warned: bool) -> None:
+    settings.EMAIL_HOST, settings.EMAIL_HOST_USER, settings.EMAIL_USE_TLS = host, user, tls
+    found = checks.run_checks(include_deployment_checks=True)
+    assert ("grace.W009" in {message.id for message in found}) is warned
 
 
 # --- what it keeps to itself -----------------------------------------------------------------------------------
