@@ -17,13 +17,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from auditlog import erasure, exports, findings, jobs, log, merkle, proofs, receipts, sequencer, signer
+from auditlog import erasure, exports, findings, jobs, log, merkle, mesh, proofs, receipts, sequencer, signer
 from auditlog.actors import SYSTEM
 from auditlog.facts import SystemFact
 from auditlog.findings import Found
-from auditlog.models import Entry, Finding, Job, Leaf, Pending
+from auditlog.models import Entry, Finding, Job, Leaf, Pending, Subscription
 from auditlog.subjects import Subject
 from governance.models import ApprovalRequest, Decision
+from governance.pages.audit import ANCHOR
 from tests import scenery
 from tests.harness.people import People
 from tests.scenery import Scene
@@ -197,6 +198,16 @@ def test_an_anchor_that_saw_another_root_does_not_agree(as_: Any, users: People,
     lies = signer.notes.Head(signer.key().name, 1, b"x" * 32)
     signer.anchors.publish(lies, signer.key().sign(lies.text()), timezone.now())
     assert "does not agree" in text(as_(users.eve).get("/audit"))
+
+
+def test_a_webhook_that_is_told_of_roots_is_an_anchor_too(as_: Any, users: People, scene: Scene, settings: Any) -> None:
+    mesh.register_all(timezone.now())
+    anchor = Subscription.objects.get(name=ANCHOR)
+    assert "webhook" not in text(as_(users.eve).get("/audit")).partition('id="verification"')[2]
+    settings.LOG_ANCHOR_URL = "https://anchor.example.org/heads"
+    assert "webhook, told never" in text(as_(users.eve).get("/audit"))
+    Subscription.objects.filter(pk=anchor.pk).update(failures=3)
+    assert "does not answer" in text(as_(users.eve).get("/audit"))
 
 
 @pytest.mark.parametrize("hours", [1, 24, 168])

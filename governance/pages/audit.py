@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from auditlog import entries, exports, facts, findings, standing, summaries
-from auditlog.models import Finding, Job
+from auditlog.models import Finding, Job, Subscription
 from auditlog.refusals import Refused
 from governance import principals
 
@@ -18,6 +19,8 @@ HOURS = (1, 24, 24 * 7, 24 * 30)
 MOST_HOURS = 24 * 366
 FINDINGS = 20
 BUNDLES = 5
+ANCHOR = "governance-anchor"
+"""The subscriber that tells a webhook (see `governance.reactions`)."""
 
 
 @base.page("auditlog.read")
@@ -48,6 +51,7 @@ def show(request: PageRequest, finding_id: int | None = None, *, refused: Refuse
             "standing": standing.standing(now),
             "findings": Finding.objects.filter(acknowledged_at=None).order_by("-found_at")[:FINDINGS],
             "acknowledged": Finding.objects.exclude(acknowledged_at=None).order_by("-acknowledged_at")[:FINDINGS],
+            "anchor_webhook": _anchor_webhook(),
             "hours": hours,
             "spans": HOURS,
             "summary": summary,
@@ -58,6 +62,11 @@ def show(request: PageRequest, finding_id: int | None = None, *, refused: Refuse
             "refused_for": finding_id,
         },
     )
+
+
+def _anchor_webhook() -> Subscription | None:
+    """Whoever is told each signed head over HTTP, and how far they are; None when nobody is."""
+    return Subscription.objects.filter(name=ANCHOR).first() if settings.LOG_ANCHOR_URL else None
 
 
 def _hours(request: PageRequest) -> int:
