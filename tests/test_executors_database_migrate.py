@@ -208,6 +208,9 @@ def test_a_script_reaches_nothing_but_its_sqlite_database(
         "COPY orders FROM STDIN",
         "SELECT pg_read_file('/etc/passwd')",
         "CREATE INDEX CONCURRENTLY i ON orders (total)",
+        "UPDATE orders SET total = 0; PREPARE TRANSACTION 'x'",
+        "UPDATE orders SET total = 0; ABORT; START TRANSACTION",
+        "UPDATE orders SET total = 0; SELECT 'it''s; not over'; COMMIT AND CHAIN",
         "VACUUM",
         "CREATE TABLE x (a int); SELECT 1\x00",
         "DO $x$ BEGIN UPDATE orders SET total = 0; COMMIT; END $x$",
@@ -590,6 +593,32 @@ def test_p_killed_in_the_middle_of_a_script_it_is_applied_once(
     assert contract.state == "verified"
     assert on_postgres.rows("SELECT id, total FROM orders ORDER BY id") == [(1, 101), (2, 250), (3, 1)]
     assert contract.executions.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_q_a_worker_that_sleeps_in_the_transaction_never_commits(
+    killable: dict[str, str], tmp_path: Path, users: People, on_postgres: OnPostgres, listed: Any
+) -> None:
+    listed(on_postgres)
+    story = Story(tmp_path / "var", users)
+    with on_postgres.connected() as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM orders WHERE id = 1 FOR UPDATE")
+        asked = approved(story, story.propose(body("UPDATE orders SET total = total + 1")))
+        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = 'shop' AND wait_event_type = 'Lock'"
+        with targets.stopped_when(
+            lambda: on_postgres.rows(waits), env=killable, log=tmp_path / "worker.log", what="the script waited"
+        ) as worker:
+            other.execute("ROLLBACK")
+            idles = "SELECT 1 FROM pg_stat_activity WHERE datname = 'shop' AND state LIKE 'idle in transaction%'"
+            targets.wait_until(lambda: on_postgres.rows(idles), seconds=10, what="the transaction waits for its end")
+            targets.wait_until(lambda: not on_postgres.rows(idles), seconds=20, what="the server gives it up")
+            assert on_postgres.rows("SELECT sum(total) FROM orders") == [(350,)]
+            contract = targets.settle(asked["id"])
+            targets.wake(worker)
+    assert contract.state == "verified"
+    assert on_postgres.rows("SELECT sum(total) FROM orders") == [(352,)]
+    assert Execution.objects.filter(contract_id=asked["id"]).count() == 2
 
 
 @pytest.mark.django_db(transaction=True)

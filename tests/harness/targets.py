@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,28 @@ def killed_when(true: Callable[[], object], *, env: Mapping[str, str], log: Path
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait(10)
     yield
+
+
+@contextmanager
+def stopped_when(
+    true: Callable[[], object], *, env: Mapping[str, str], log: Path, what: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process does what is due; as soon as `true()` is, it is stopped with SIGSTOP. Then the block is run."""
+    argv = [sys.executable, "manage.py", "shell", "--no-imports", "-c", WORK]
+    with processes.process(argv, env=env, log=log) as worker:
+        wait_until(true, seconds=40, what=what)
+        os.killpg(worker.pid, signal.SIGSTOP)
+        try:
+            yield worker
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGCONT)
+
+
+def wake(worker: subprocess.Popen[bytes]) -> None:
+    """Let a stopped process go on to its end."""
+    os.killpg(worker.pid, signal.SIGCONT)
+    worker.wait(30)
 
 
 def settle(contract_id: Any, *, steps: int = 4, seconds: float = 100) -> Contract:

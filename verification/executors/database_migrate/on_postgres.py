@@ -170,8 +170,7 @@ def _end(connection: psycopg.Connection[Any], thread: threading.Thread) -> None:
         connection.cancel_safe(timeout=1.0)
     thread.join(2.0)
     if thread.is_alive():
-        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
+        _shut(connection)
         thread.join(2.0)
 
 
@@ -205,7 +204,7 @@ def _connected(database: Database, seconds: float) -> Iterator[psycopg.Connectio
 def _shut(connection: psycopg.Connection[Any] | None) -> None:
     """Hang up on a server that never answers."""
     if connection is not None and not connection.closed:
-        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
             line.shutdown(socket.SHUT_RDWR)
 
 

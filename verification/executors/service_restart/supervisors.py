@@ -1,11 +1,14 @@
-"""Talking to supervisord over its XML-RPC interface, each call within its own few seconds and one megabyte."""
+"""Talking to supervisord over its XML-RPC interface, each call within its own few seconds and one megabyte.
+
+The server is the operator's own. An answer with a document type is not read, so none can grow while it is.
+"""
 
 from __future__ import annotations
 
 import base64
 import time
 import xml.parsers.expat
-import xmlrpc.client  # nosec B411: answers are bounded, without a document type, and come from the operator's own server
+import xmlrpc.client  # nosec B411
 from dataclasses import dataclass
 from typing import Any
 
