@@ -35,7 +35,11 @@ logger = structlog.get_logger(__name__)
 BACKOFF_BASE_SECONDS = 2.0
 BACKOFF_CAP_SECONDS = 600.0
 RESEND_AFTER = timedelta(seconds=60)
+SOON_SECONDS = 10.0
+"""What is due so soon is sent by whoever owes it, when it is time; anything later by the sweep."""
 MAX_LOSSES = 20
+
+_RUN = "auditlog.tasks.run_job"
 
 JsonDict = dict[str, Any]
 FINAL = (JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD)
@@ -177,8 +181,7 @@ def enqueue(
     )
     _say(job, JobFact.ENQUEUED, by=by, now=now)
     metrics.on_commit(metrics.jobs_enqueued.labels(job_type=kind).inc)
-    if job.sent_at:
-        _send_on_commit(job)
+    _send_when_due(job, now=now)
     return job
 
 
@@ -354,8 +357,8 @@ def _finish(
             setattr(job, name, value)
         if fact is not None:
             _say(job, fact, outcome=outcome, now=now)
-        if job.sent_at and state == JobState.QUEUED and due_at is not None and due_at <= now:
-            _send_on_commit(job)
+        if state == JobState.QUEUED:
+            _send_when_due(job, now=now)
         if state in FINAL:
             metrics.on_commit(metrics.jobs_completed.labels(job_type=job.kind, status=state.value).inc)
 
@@ -442,15 +445,23 @@ def bring_forward(*, kind: str, subject_id: str, now: datetime) -> int:
 def sweep(now: datetime) -> int:
     """Send again what is due, expired or was lost on the way; returns how many were sent.
 
-    The broker may have forgotten anything; this is what makes sure that it does not matter.
+    The broker may have forgotten anything; this is what makes sure that it does not matter. A job whose holder vanished
+    is sent once when its lease has run out, and again when nobody has taken it for as long as a lease lasts.
     """
     due = Q(state=JobState.QUEUED, due_at__lte=now)
     stale = Q(sent_at=None) | Q(sent_at__lt=now - RESEND_AFTER)
     vanished = Q(state=JobState.RUNNING, lease_until__lt=now)
-    found = list(Job.objects.filter((due & stale) | vanished).order_by("due_at")[:500])
-    sent = [job for job in found if publishing.send("auditlog.tasks.run_job", queue=job.queue, job_id=str(job.pk))]
+    owed = Job.objects.filter((due & stale) | vanished)
+    longest_ago = owed.order_by(F("sent_at").asc(nulls_first=True), "due_at")[:500]
+    found = [job for job in longest_ago if job.state == JobState.QUEUED or _unsent_since_lost(job, now)]
+    sent = [job for job in found if publishing.send(_RUN, queue=job.queue, job_id=str(job.pk))]
     Job.objects.filter(pk__in=[job.pk for job in sent]).update(sent_at=now)
     return len(sent)
+
+
+def _unsent_since_lost(job: Job, now: datetime) -> bool:
+    assert job.lease_until is not None, "what runs has a lease"
+    return job.sent_at is None or job.sent_at < max(job.lease_until, now - timedelta(seconds=job.lease_seconds))
 
 
 def run_until_idle(now: datetime | None = None, *, limit: int = 10_000) -> int:
@@ -521,13 +532,23 @@ def _runner(kind: str) -> Runner:
         raise UnknownKind(kind) from None
 
 
+def _send_when_due(job: Job, *, now: datetime) -> None:
+    """On commit, or from this process when it is due soon: a second's wait does not become a sweep's."""
+    wait = (job.due_at - now).total_seconds()
+    if wait <= 0:
+        _send_on_commit(job)
+    elif wait <= SOON_SECONDS:
+        later = functools.partial(publishing.send_later, wait, _RUN, queue=job.queue, job_id=str(job.pk))
+        transaction.on_commit(later)
+
+
 def _send_on_commit(job: Job) -> None:
     transaction.on_commit(functools.partial(_send_or_leave_to_sweep, job.pk, job.queue))
 
 
 def _send_or_leave_to_sweep(job_id: UUID, queue: str) -> None:
     """What the broker did not take must not look sent, or the next sweep would pass it by for a minute."""
-    sent = publishing.send("auditlog.tasks.run_job", queue=queue, job_id=str(job_id))
+    sent = publishing.send(_RUN, queue=queue, job_id=str(job_id))
     if not sent and publishing.has_broker():
         Job.objects.filter(pk=job_id, state=JobState.QUEUED).update(sent_at=None)
 

@@ -37,6 +37,14 @@ def send_on_commit(task: str, *, queue: str, **arguments: object) -> None:
     transaction.on_commit(functools.partial(send, task, queue=queue, **arguments))
 
 
+def send_later(seconds: float, task: str, *, queue: str, **arguments: object) -> None:
+    """Publish a task from this process in a while, if it is still there then; a sweep brings what it forgets."""
+    if has_broker():
+        timer = threading.Timer(seconds, functools.partial(send, task, queue=queue, **arguments))
+        timer.daemon = True
+        timer.start()
+
+
 def has_broker() -> bool:
     """Whether there is a broker to tell, reachable or not; commands and tests may do without."""
     url = str(current_app.conf.broker_write_url or current_app.conf.broker_url or "")
