@@ -64,5 +64,18 @@ def test_a_new_request_appears_by_itself(users: People, var_dir: Path, address: 
     expect(bea.page.locator("[data-announce]")).to_have_text("2 approvals pending")
     expect(bea.page.locator("#pending-count")).to_contain_text("2")
     assert bea.page.evaluate("document.activeElement.id") == focused, "where somebody reads stays where it is"
+    bea.page.keyboard.press("x")
+    bea.page.keyboard.press("v")
+    bea.page.fill("#reason", "I am still reading.")
+    scene.change("checkout.json", {"log_level": "trace"}, justification="It came meanwhile.")
+    jobs.run_until_idle()
+    expect(bea.page.locator("[data-announce]")).to_contain_text("The list has changed", timeout=15_000)
+    expect(bea.page.locator("#reason")).to_have_value("I am still reading.")
+    assert bea.page.get_by_text("It came meanwhile.").count() == 0, "the list waits while somebody reads in it"
+    bea.page.keyboard.press("Escape")
+    bea.page.keyboard.press("Escape")
+    expect(bea.page.get_by_text("It came meanwhile.")).to_be_visible(timeout=15_000)
+    expect(bea.page.locator("[data-choice]:checked")).to_have_count(1)
+    assert bea.page.evaluate("document.activeElement.id") == focused
     assert bea.complaints == []
     context.close()
