@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import psycopg
 from django.db import connections
 from django.db.models import Field, ForeignKey, Model
 
@@ -35,28 +36,39 @@ def insert(model: type[Model], rows: Iterable[Sequence[Any]], *, using: str) -> 
     Raises what saving them would raise.
     """
     connection = connections[using]
-    if connection.vendor != "postgresql":
-        names = columns(model)
-        model._base_manager.using(using).bulk_create([model(**dict(zip(names, row, strict=True))) for row in rows])
-        return
-    statement, types = _copy(model)
-    connection.validate_no_broken_transaction()
-    with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(types)
-        for row in rows:
-            copy.write_row(row)
+    with connection.cursor() as cursor:
+        if connection.vendor != "postgresql":
+            prepare = [functools.partial(each.get_db_prep_save, connection=connection) for each in _fields(model)]
+            cursor.executemany(
+                _insert(model), [[to(value) for to, value in zip(prepare, row, strict=True)] for row in rows]
+            )
+            return
+        statement, types = _copy(model)
+        connection.validate_no_broken_transaction()
+        with connection.wrap_database_errors, cursor.copy(statement) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
 
 
 @functools.cache
-def _copy(model: type[Model]) -> tuple[str, list[str]]:
+def _insert(model: type[Model]) -> str:
+    names = [f'"{each.column}"' for each in _fields(model)]
+    values = ", ".join("%s" for _ in names)
+    return f'INSERT INTO "{model._meta.db_table}" ({", ".join(names)}) VALUES ({values})'  # noqa: S608 - our own names
+
+
+@functools.cache
+def _copy(model: type[Model]) -> tuple[str, list[int]]:
     """The statement that takes rows of a model, and the types of their values."""
     names = ", ".join(f'"{each.column}"' for each in _fields(model))
-    types = [_TYPES[_stored(each).get_internal_type()] for each in _fields(model)]
+    types = [psycopg.adapters.types[_TYPES[_stored(each).get_internal_type()]].oid for each in _fields(model)]
     return f'COPY "{model._meta.db_table}" ({names}) FROM STDIN (FORMAT BINARY)', types
 
 
-def _fields(model: type[Model]) -> list[Field[Any, Any]]:
-    return [each for each in model._meta.concrete_fields if each is not model._meta.auto_field]
+@functools.cache
+def _fields(model: type[Model]) -> tuple[Field[Any, Any], ...]:
+    return tuple(each for each in model._meta.concrete_fields if each is not model._meta.auto_field)
 
 
 def _stored(field: Field[Any, Any]) -> Field[Any, Any]:

@@ -27,7 +27,7 @@ _TAKE = (
     " RETURNING id, entry_id, leaf_hash"
 )
 
-sequence_soon = Nudge("auditlog.tasks.sequence", queue="log", seconds=0.05)
+sequence_soon = Nudge("auditlog.tasks.sequence", queue="log", seconds=0.1)
 deliver_soon = Nudge("auditlog.tasks.deliver_all", queue="default", seconds=0.1)
 
 

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                     "id",
                     models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
-                ("entry_id", models.UUIDField(unique=True)),
+                ("entry_id", models.UUIDField()),
                 ("leaf_hash", models.BinaryField(max_length=32)),
                 ("recorded_at", models.DateTimeField()),
             ],

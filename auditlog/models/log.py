@@ -79,9 +79,12 @@ class Leaf(models.Model):
 
 
 class Pending(models.Model):
-    """An entry that waits for its place in the tree: the sequencer's queue."""
+    """An entry that waits for its place in the tree: the sequencer's queue.
 
-    entry_id = models.UUIDField(unique=True)
+    That no entry is placed twice is the leaves' to refuse; an index here as well would cost every writer.
+    """
+
+    entry_id = models.UUIDField()
     leaf_hash = models.BinaryField(max_length=32)
     recorded_at = models.DateTimeField()
 
