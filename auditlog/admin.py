@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from . import entries, exports, findings, jobs
-from .admin_verbs import AskedVerb, Field, Pressed, VerbAdmin
+from .admin_verbs import REASON, AskedVerb, Evidence, Field, Pressed, VerbAdmin
 from .models import Checkpoint, Entry, Finding, Job, JobState, Subscription
-from .read_only import ReadOnlyAdmin, Verb
+from .read_only import ReadOnlyAdmin
 
 _FILTERS = (
     Field(
@@ -103,28 +103,45 @@ class CheckpointAdmin(ReadOnlyAdmin):
         return format_html("<pre>{}</pre>", row.note)
 
 
+def _acknowledges(pressed: Pressed) -> object:
+    return findings.acknowledge(finding_id=pressed.row.pk, by=pressed.by, reason=pressed.reason, now=timezone.now())
+
+
 @admin.register(Finding)
-class FindingAdmin(ReadOnlyAdmin):
+class FindingAdmin(VerbAdmin):
     """What integrity checks found."""
 
     reads = "auditlog.read"
     list_display = ("kind", "subject", "found_at", "acknowledged_at", "acknowledged_by")
     list_filter = ("kind",)
     ordering = ("-found_at",)
-    verbs = (
-        Verb(
+    asked = (
+        AskedVerb(
             "acknowledge",
             "Acknowledge",
             "auditlog.acknowledge",
-            lambda row, by, reason: findings.acknowledge(finding_id=row.pk, by=by, reason=reason, now=timezone.now()),
+            _acknowledges,
             shows=lambda row: row.acknowledged_at is None,
-            needs_reason=True,
+            fields=(REASON,),
+            words="Signing goes on when every finding is acknowledged. The log keeps who said so, and why.",
         ),
     )
 
+    def evidence(self, row: Finding) -> list[Evidence]:
+        """What was found."""
+        return [Evidence("Finding", "text", f"{row.kind}, {row.subject}: {row.detail}")]
+
+
+def _cancels(pressed: Pressed) -> object:
+    return jobs.cancel(job_id=pressed.row.pk, by=pressed.by, reason=pressed.reason, now=timezone.now())
+
+
+def _retries(pressed: Pressed) -> object:
+    return jobs.retry(job_id=pressed.row.pk, by=pressed.by, now=timezone.now())
+
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
+class JobAdmin(VerbAdmin):
     """Work owed."""
 
     reads = "jobs.read"
@@ -132,23 +149,29 @@ class JobAdmin(ReadOnlyAdmin):
     list_filter = ("state", "kind", "visible")
     search_fields = ("subject_id", "=id")
     ordering = ("-created_at",)
-    verbs = (
-        Verb(
+    asked = (
+        AskedVerb(
             "cancel",
             "Cancel",
             "jobs.manage",
-            lambda row, by, reason: jobs.cancel(job_id=row.pk, by=by, reason=reason, now=timezone.now()),
+            _cancels,
             shows=lambda row: row.visible and row.state in (JobState.QUEUED, JobState.RUNNING),
-            needs_reason=True,
+            fields=(REASON,),
+            stops=True,
         ),
-        Verb(
+        AskedVerb(
             "retry",
             "Retry",
             "jobs.manage",
-            lambda row, by, reason: jobs.retry(job_id=row.pk, by=by, now=timezone.now()),
+            _retries,
             shows=lambda row: row.state in (JobState.DEAD, JobState.CANCELLED),
         ),
     )
+
+    def evidence(self, row: Job) -> list[Evidence]:
+        """What is owed, and what became of it so far."""
+        attempts = f"{row.attempts} of {row.max_attempts} attempts"
+        return [Evidence("Job", "text", f"{row.kind} for {row.subject_id}: {row.state}, {attempts}")]
 
 
 @admin.register(Subscription)

@@ -1,7 +1,7 @@
 """Verbs in the admin: a button leads to a page that shows everything, and only a form sent from there acts.
 
-Beside `read_only`, for what deserves a second look: each verb has a permission of its own, may ask for more than a
-reason, and its refusal is shown where it was pressed, with everything typed still there.
+Each verb has a permission of its own, may ask for a reason and for more, and its refusal is shown where it was pressed,
+with everything typed still there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from django.utils.html import format_html
 from django.utils.module_loading import import_string
 
 from .actors import Actor
-from .read_only import ReadOnlyAdmin
+from .read_only import ReadOnlyAdmin, may
 from .refusals import Refused
 
 __all__ = [
@@ -154,7 +154,7 @@ class VerbAdmin(ReadOnlyAdmin):
     def confirm(self, request: HttpRequest, verb: str, object_id: str | None = None) -> HttpResponse:
         """GET shows everything and asks; POST makes the one call."""
         chosen = next((each for each in self._of(object_id) if each.name == verb), None)
-        if chosen is None or not self.has_view_permission(request) or not _may(request, chosen.asks):
+        if chosen is None or not self.has_view_permission(request) or not may(request, chosen.asks):
             raise PermissionDenied
         row = self.get_object(request, object_id) if object_id is not None else None
         if object_id is not None and row is None:
@@ -178,11 +178,14 @@ class VerbAdmin(ReadOnlyAdmin):
         shown = {"title": made.title, "value": made.value, "opts": self.opts, "back": self._back(row)}
         return TemplateResponse(request, "admin/secret.html", {**self.admin_site.each_context(request), **shown})
 
+    def _stem(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}"
+
     def _of(self, object_id: str | None) -> Sequence[AskedVerb]:
         return self.asked_of_list if object_id is None else self.asked
 
     def _buttons(self, request: HttpRequest, verbs: Sequence[AskedVerb], row: Model | None) -> list[dict[str, str]]:
-        shown = [verb for verb in verbs if _may(request, verb.asks) and (row is None or verb.shows(row))]
+        shown = [verb for verb in verbs if may(request, verb.asks) and (row is None or verb.shows(row))]
         return [
             {
                 "label": verb.label,
@@ -233,7 +236,3 @@ def as_json(name: str, label: str = "", *, of: Callable[[Any], Any] = lambda row
         return format_html('<pre class="code code--wrap">{}</pre>', text)
 
     return admin.display(description=label or name.replace("_", " ").capitalize())(shown)
-
-
-def _may(request: HttpRequest, permission: str) -> bool:
-    return bool(import_string(settings.GRACE_MAY)(request.user, permission))

@@ -369,12 +369,14 @@ def test_an_entrys_page_shows_what_it_says(as_: Callable[[User], Client], users:
 
 
 def test_a_finding_is_acknowledged_by_a_button(as_: Callable[[User], Client], users: People, finding: Finding) -> None:
-    path = f"/admin/auditlog/finding/{finding.pk}/do/acknowledge/"
+    path = f"/admin/auditlog/finding/{finding.pk}/verb/acknowledge/"
     assert as_(users.eve).post(path, {"reason": "x"}).status_code == 403
     administrator = as_(users.administrator)
-    assert administrator.get(path).status_code == 405
+    assert administrator.get(path).status_code == 200, "looking at the form does nothing"
+    finding.refresh_from_db()
+    assert finding.acknowledged_at is None
     assert "Acknowledge" in administrator.get(f"/admin/auditlog/finding/{finding.pk}/change/").content.decode()
-    administrator.post(path, {"reason": ""})
+    assert administrator.post(path, {"reason": ""}).status_code == 422
     finding.refresh_from_db()
     assert finding.acknowledged_at is None
     administrator.post(path, {"reason": "a backup"})
@@ -391,9 +393,9 @@ def test_a_job_is_cancelled_and_retried_by_buttons(
     with log.recording():
         job = jobs.enqueue(kind="test.admin", subject_id=str(uuid4()), now=NOW)
     administrator = as_(users.administrator)
-    administrator.post(f"/admin/auditlog/job/{job.pk}/do/cancel/", {"reason": "not now"})
+    administrator.post(f"/admin/auditlog/job/{job.pk}/verb/cancel/", {"reason": "not now"})
     assert Job.objects.get().state == JobState.CANCELLED
-    page = administrator.post(f"/admin/auditlog/job/{job.pk}/do/cancel/", {"reason": "again"}, follow=True)
+    page = administrator.post(f"/admin/auditlog/job/{job.pk}/verb/cancel/", {"reason": "again"}, follow=True)
     assert "The job is cancelled." in page.content.decode()
-    administrator.post(f"/admin/auditlog/job/{job.pk}/do/retry/")
+    administrator.post(f"/admin/auditlog/job/{job.pk}/verb/retry/")
     assert Job.objects.get().state == JobState.QUEUED

@@ -273,7 +273,7 @@ def test_acknowledging_says_why_and_happens_once(as_: Any, users: People, scene:
 
 
 def test_the_admin_acknowledges_by_the_same_verb(as_: Any, users: People, scene: Scene, finding: Finding) -> None:
-    address = f"/admin/auditlog/finding/{finding.pk}/do/acknowledge/"
+    address = f"/admin/auditlog/finding/{finding.pk}/verb/acknowledge/"
     assert as_(users.bea).post(address, {"reason": "No right to."}).status_code == 403
     client = as_(users.administrator)
     assert "Acknowledge" in text(client.get(f"/admin/auditlog/finding/{finding.pk}/change/"))
