@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q
 
+from verification import learning
 from verification.executors.base import Reversibility
 from verification.models import Contract, State
 
@@ -35,9 +36,15 @@ class Record:
     verified: int
     went_wrong: int
 
+    @property
+    def lower_bound(self) -> float:
+        """The Wilson lower bound of how often it ends as promised, 0.0 to 1.0; low while there is little to go by."""
+        return learning.wilson_lower_bound(self.verified, self.settled)
+
     def as_dict(self) -> JsonDict:
         """The record as JSON."""
-        return {"settled": self.settled, "verified": self.verified, "went_wrong": self.went_wrong}
+        counts = {"settled": self.settled, "verified": self.verified, "went_wrong": self.went_wrong}
+        return {**counts, "lower_bound": round(self.lower_bound, 4)}
 
 
 @dataclass(frozen=True)

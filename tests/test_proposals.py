@@ -43,7 +43,12 @@ def test_it_waits_for_people_and_says_what_they_are_asked(world):
     assert request.requirements["approvals"] == [{"group": "reviewers", "count": 1}]
     assert '"port": 9000' in request.preview["body"]
     assert request.observation["state"]["content"] == {"port": 8000}
-    assert request.risk["record"]["target"] == {"settled": 0, "verified": 0, "went_wrong": 0}
+    assert request.risk["record"]["target"] == {
+        "settled": 0,
+        "verified": 0,
+        "went_wrong": 0,
+        "lower_bound": 0.0,
+    }
     assert facts(submitted.contract)[:3] == ["contract.created", "contract.proposed", "contract.awaiting_approval"]
     assert facts(submitted.contract)[3] == "approval.requested"
 
