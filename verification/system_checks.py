@@ -9,10 +9,10 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from verification import configuration, outgoing
-from verification.executors.cache_clear.caches import CACHES
+from verification.executors.cache_clear.listed import CACHES
 from verification.executors.command_run import templates
-from verification.executors.database_migrate.databases import DATABASES
-from verification.executors.service_restart.services import SERVICES
+from verification.executors.database_migrate.listed import DATABASES
+from verification.executors.service_restart.listed import SERVICES
 
 TABLES = (SERVICES, CACHES, DATABASES)
 PROGRAM_SUFFIXES = frozenset({".py", ".sh", ".pl", ".rb", ".js"})

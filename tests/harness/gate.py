@@ -1,4 +1,4 @@
-"""A gate between a client and a unix socket: it lets everything through until it sees what it waits for."""
+"""A gate between a client and a unix socket: once it has seen what it waits for, it holds the answers back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 class Gate:
     """Listens on a port of loopback.
 
-    After the word `at` has passed on a connection where `after` had passed, it is shut until `open` is set.
+    After the word `at` has passed on a connection where `after` had passed, no answer passes until `open` is set.
     """
 
     def __init__(self, path: str, at: bytes, after: bytes) -> None:
@@ -36,7 +36,7 @@ class Gate:
         armed = not self.after
         with suppress(OSError):
             while piece := source.recv(65536):
-                if self.reached.is_set():
+                if self.reached.is_set() and not watched:
                     self.open.wait(60)
                 sink.sendall(piece)
                 if watched and armed and not self.open.is_set() and self.at in piece:

@@ -16,7 +16,7 @@ from pathlib import Path
 from verification import configuration, outgoing
 from verification.executors.base import Call, ExecutorError, SnapshotItem, SnapshotReader, SnapshotWriter
 from verification.executors.config_update import rooted
-from verification.executors.database_migrate.databases import DATABASES
+from verification.executors.database_migrate.listed import DATABASES
 from verification.executors.targets import Unknown, Unusable
 
 from . import providers

@@ -22,7 +22,7 @@ from verification.executors.base import (
     Status,
 )
 from verification.executors.cache_clear import keys
-from verification.executors.cache_clear.caches import CACHES, Cache
+from verification.executors.cache_clear.listed import CACHES, Cache
 from verification.executors.cache_clear.schema import EXAMPLE, SCHEMA
 from verification.executors.targets import ForTarget
 from verification.json_schemas import Schema

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from verification.executors import observed
 from verification.executors.base import ExecutorError
-from verification.executors.cache_clear.caches import Cache
+from verification.executors.cache_clear.listed import Cache
 
 ANSWER_SECONDS = 3.0
 SCAN_COUNT, DUMP_COUNT, DELETE_COUNT = 2_000, 200, 500

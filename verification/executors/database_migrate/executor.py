@@ -19,8 +19,8 @@ from verification.executors.base import (
     SnapshotWriter,
     Status,
 )
-from verification.executors.database_migrate import databases, on_postgres, on_sqlite
-from verification.executors.database_migrate.databases import DATABASES, Database, NotDone, Side, Work
+from verification.executors.database_migrate import listed, on_postgres, on_sqlite
+from verification.executors.database_migrate.listed import DATABASES, Database, NotDone, Side, Work
 from verification.executors.database_migrate.schema import EXAMPLE, SCHEMA
 from verification.executors.targets import ForTarget
 from verification.json_schemas import Schema
@@ -91,7 +91,7 @@ class DatabaseMigrate(ForTarget[Database]):
         def act(database: Database, work: Work) -> dict[str, Any]:
             return {"applied": True, "before": not _on(database).apply(database, script, work)}
 
-        return self._act(call, run, "apply", databases.script_sha256(script), act)
+        return self._act(call, run, "apply", listed.script_sha256(script), act)
 
     def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Put the whole database back."""

@@ -20,7 +20,7 @@ from psycopg import conninfo, errors, sql
 
 from verification.executors.base import ExecutorError, SnapshotReader, SnapshotWriter
 from verification.executors.command_run import processes
-from verification.executors.database_migrate.databases import (
+from verification.executors.database_migrate.listed import (
     LEDGER,
     LEDGER_COLUMNS,
     LOOK_SECONDS,

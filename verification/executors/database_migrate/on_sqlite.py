@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from verification.executors.base import ExecutorError, SnapshotReader, SnapshotWriter
-from verification.executors.database_migrate.databases import (
+from verification.executors.database_migrate.listed import (
     LEDGER,
     LEDGER_COLUMNS,
     LOOK_SECONDS,

@@ -23,8 +23,8 @@ from verification.executors.base import (
     Status,
 )
 from verification.executors.service_restart import supervisors
+from verification.executors.service_restart.listed import SERVICES, Service
 from verification.executors.service_restart.schema import EXAMPLE, SCHEMA
-from verification.executors.service_restart.services import SERVICES, Service
 from verification.executors.targets import ForTarget
 from verification.json_schemas import Schema
 

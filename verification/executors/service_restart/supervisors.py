@@ -15,7 +15,7 @@ from typing import Any
 from verification import outgoing
 from verification.executors import targets
 from verification.executors.base import ExecutorError
-from verification.executors.service_restart.services import Service
+from verification.executors.service_restart.listed import Service
 
 CALL_SECONDS = 3.0
 ALIVE = frozenset({"STARTING", "RUNNING", "BACKOFF"})
