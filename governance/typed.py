@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -20,6 +20,10 @@ class NotReadable(Refused):
 
     code = "not_readable"
     kind = Refused.Kind.INVALID
+
+
+class Unclear(ValueError):
+    """What was typed can be read, but not in one way only; says why."""
 
 
 class Form:
@@ -76,7 +80,7 @@ class Form:
         try:
             return convert(text)
         except (ValueError, OverflowError, RecursionError) as error:
-            where = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
+            where = f" ({_where(error)})" if isinstance(error, json.JSONDecodeError | Unclear | RecursionError) else ""
             self._errors.append(FieldError(f"/{name}", NotReadable.code, f"{wrong.rstrip('.')}{where}."))
             return None
 
@@ -86,11 +90,31 @@ def _utc(text: str) -> datetime:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
+def _where(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}, column {error.colno}: {error.msg}"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
 def _object(text: str) -> dict[str, Any]:
-    found = json.loads(text)
+    found = json.loads(text, object_pairs_hook=_members, parse_constant=_no_constant)
     if not isinstance(found, dict):
         raise ValueError("not an object")
     return found
+
+
+def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, refused when a name stands in it twice: a reader would see one of them, and the other count."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise Unclear(f"the name {name[:80]!r} stands twice in the same object")
+        found[name] = value
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise Unclear(f"{name} is not JSON")
 
 
 def for_input(at: datetime) -> str:

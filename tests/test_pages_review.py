@@ -191,6 +191,12 @@ def test_an_approval_does_not_take_along_a_reason_against_it(as_: Any, users: Pe
     assert Decision.objects.get().reason == ""
 
 
+def test_a_request_for_changes_says_until_when_it_may_be_answered(as_: Any, users: People, scene: Scene) -> None:
+    request = scene.ask()
+    scene.decide(request, users.cem, "request_changes", "Smaller, please.")
+    assert "Answer by" in text(as_(users.bea).get(f"/approvals/{request.pk}"))
+
+
 # --- batches ---------------------------------------------------------------------------------------------------
 
 
@@ -363,15 +369,15 @@ def test_an_edit_is_tried_without_writing_anything(as_: Any, users: People, scen
 @pytest.mark.parametrize(
     "case",
     [
-        ({"parameters_text": '{"path": '}, "/edits/parameters", "in line 1 at column 10"),
-        ({"parameters_text": "[1]"}, "/edits/parameters", "A JSON object is expected."),
-        ({"parameters_text": '{"a": 1, "a": 2}'}, "/edits/parameters", "stands twice"),
-        ({"parameters_text": '{"a": NaN}'}, "/edits/parameters", "NaN is not JSON."),
-        ({"parameters_text": "[" * 100_000}, "/edits/parameters", "nested too deep"),
+        ({"parameters_text": '{"path": '}, "/parameters", "(line 1, column 9: Expecting value)"),
+        ({"parameters_text": "[1]"}, "/parameters", "A JSON object is expected."),
+        ({"parameters_text": '{"a": 1, "a": 2}'}, "/parameters", "stands twice in the same object"),
+        ({"parameters_text": '{"a": NaN}'}, "/parameters", "NaN is not JSON"),
+        ({"parameters_text": "[" * 100_000}, "/parameters", "nested too deep"),
         ({"parameters": {"path": "../../etc/passwd", "merge": {"a": 1}}}, "/parameters/path", ""),
         ({"parameters": {**SMALLER, "shout": True}}, "/parameters/shout", ""),
         ({"expected_effect": {"success_criteria": [{"type": "guess"}]}}, "/expected_effect/success_criteria/0", ""),
-        ({"not_before": "tomorrow"}, "/edits/not_before", "A date and a time are expected"),
+        ({"not_before": "tomorrow"}, "/not_before", "A time in UTC is expected"),
         ({"not_before": "2040-01-01T00:00"}, "/edits/not_before", "At most 366 days ahead."),
         ({"reason": "x" * 4001, "parameters": SMALLER}, "/reason", "At most 4000 characters."),
     ],
@@ -469,7 +475,7 @@ def test_a_time_that_is_none_is_named(as_: Any, users: People, scene: Scene) -> 
     sent = {"verdict": "approve", "digest": request.digest, "not_before": "soon"}
     response = as_(users.bea).post(f"/approvals/{request.pk}/decide", sent)
     assert response.status_code == 422
-    assert "/edits/not_before" in text(response)
+    assert "/not_before" in text(response)
 
 
 # --- pure ------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
-from governance import approvals, comments, principals, risk
+from governance import approvals, comments, principals, proving, risk
 from governance.models import ApprovalRequest, Decision
-from verification.models import Contract, Revision
+from verification.models import Contract, Revision, State
 
 from . import base, diffs, edits, effects, reasons, timelines, wordings
 from .base import PageRequest
@@ -98,14 +98,21 @@ def _evidence(request: PageRequest, item: ApprovalRequest) -> dict[str, Any]:
         "previous": previous,
         "changes": changes_since(previous, item),
         "deadline": approvals.deadline(item, now=base.now()),
+        "answer_by": approvals.answer_by(item, now=base.now()) if _waits_for_requester(item) else None,
         "windows": [window for choice in item.requirements.get("windows", []) for window in choice],
         "begins": approvals.begins_at(item, now=base.now()),
         "may_decide": item.state == PENDING and not why_not,
         "why_not": why_not,
+        "wants_second_factor": bool(item.requirements.get("second_factor")) and not proving.is_proved(request),
         "may_withdraw": _may_withdraw(request, item, decisions),
         "outcome": {"approved": "ok", "spent": "ok", "rejected": "bad"}.get(item.state, ""),
         "quick_reasons": reasons.QUICK,
     }
+
+
+def _waits_for_requester(item: ApprovalRequest) -> bool:
+    asked = item.state == ApprovalRequest.State.CHANGES_REQUESTED
+    return asked and item.contract.state == State.CHANGES_REQUESTED
 
 
 def _record(item: ApprovalRequest) -> list[dict[str, Any]]:
@@ -224,6 +231,7 @@ def decide(request: PageRequest, request_id: UUID) -> HttpResponse:
         reason=reasons.given(request.POST),
         edits=edits.later(request.POST),
         now=base.now(),
+        second_factor=proving.is_proved(request),
     )
     said = f"You {VERDICTS.get(verdict, verdict)} {decided.contract}."
     if base.wants_fragment(request):

@@ -13,12 +13,13 @@ from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 
 from auditlog.refusals import FieldError, Refused
-from governance import approvals, principals
+from governance import approvals, principals, proving
 from governance.asking import Examined
 from governance.models import ApprovalRequest
+from governance.typed import Form
 from verification.models import Revision
 
-from . import base, pretty
+from . import base
 from .base import PageRequest
 
 FIELDS = ("parameters", "expected_effect", "not_before", "reason")
@@ -27,7 +28,7 @@ JsonDict = dict[str, Any]
 
 
 class BadEdit(Refused):
-    """The form does not say what is to be different; `errors` names the fields."""
+    """The form does not say what is to be different, or what cannot be."""
 
     code = "bad_edit"
     kind = Refused.Kind.INVALID
@@ -84,6 +85,7 @@ def preview(request: PageRequest, request_id: UUID) -> HttpResponse:
         digest=request.POST.get("digest", ""),
         edits=read(request.POST, revision),
         now=base.now(),
+        second_factor=proving.is_proved(request),
     )
     return show(request, request_id, tried=tried)
 
@@ -101,6 +103,7 @@ def approve(request: PageRequest, request_id: UUID) -> HttpResponse:
         reason=request.POST.get("reason", "").strip(),
         edits=read(request.POST, revision),
         now=base.now(),
+        second_factor=proving.is_proved(request),
     )
     messages.success(request, "You approved it as edited. This is the request for the new wording.")
     return redirect("approval", request_id=opened.pk)
@@ -111,77 +114,31 @@ def _revision(request: PageRequest, request_id: UUID) -> Revision:
 
 
 def read(sent: QueryDict, revision: Revision) -> JsonDict:
-    """What a form changes, as the edits of a decision: only what differs from the revision. Raises BadEdit."""
-    errors: list[FieldError] = []
-    edits: JsonDict = {}
-    for name in ("parameters", "expected_effect"):
-        value = _object(sent.get(name, ""), name, errors)
-        if value is not None and value != getattr(revision, name):
-            edits[name] = value
-    edits |= _start(sent.get("not_before", ""), revision.not_before, errors)
-    if errors:
-        raise BadEdit("The edit cannot be read.", errors=errors)
+    """What a form changes, as the edits of a decision: only what differs from the revision.
+
+    Raises NotReadable and BadEdit.
+    """
+    form = Form(sent)
+    asked = {name: form.object(name) for name in ("parameters", "expected_effect")}
+    start = form.time("not_before", required=False)
+    form.finish()
+    edits = {name: value for name, value in asked.items() if value != getattr(revision, name)}
+    if start is None and revision.not_before is not None:
+        detail = "A start that was asked for cannot be left out; give an earlier one."
+        raise BadEdit(detail, errors=[FieldError("/not_before", "missing", detail)])
+    if start is not None and start != _second(revision.not_before):
+        edits["not_before"] = start.isoformat()
     if not edits:
         raise BadEdit("Nothing is different from what was asked; approve it as it is.")
     return edits
 
 
 def later(sent: QueryDict) -> JsonDict | None:
-    """The edit an approval makes that names a time to begin, and nothing else; None without one. Raises BadEdit."""
-    errors: list[FieldError] = []
-    edits = _start(sent.get("not_before", ""), None, errors) if sent.get("verdict") == "approve" else {}
-    if errors:
-        raise BadEdit(errors[0].detail, errors=errors)
-    return edits or None
-
-
-def _object(text: str, name: str, errors: list[FieldError]) -> JsonDict | None:
-    try:
-        value = json.loads(text, object_pairs_hook=_members, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        detail = f"This is not JSON: {error.msg}, in line {error.lineno} at column {error.colno}."
-        errors.append(FieldError(f"/edits/{name}", "not_json", detail))
-    except (ValueError, RecursionError) as error:
-        detail = str(error) if isinstance(error, ValueError) else "This is nested too deep."
-        errors.append(FieldError(f"/edits/{name}", "not_json", detail))
-    else:
-        if isinstance(value, dict):
-            return value
-        errors.append(FieldError(f"/edits/{name}", "wrong_type", "A JSON object is expected."))
-    return None
-
-
-def _members(pairs: Iterable[tuple[str, Any]]) -> JsonDict:
-    """A JSON object, refused when a name stands in it twice: a reader would see one of them, and the other count."""
-    found: JsonDict = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"The name {pretty.visible(name)[:80]!r} stands twice in the same object.")
-        found[name] = value
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON.")
-
-
-def _start(text: str, before: datetime | None, errors: list[FieldError]) -> JsonDict:
-    """The time to begin, typed in UTC as browsers write it, if it is another one than before."""
-    at = "/edits/not_before"
-    if not text.strip():
-        if before is not None:
-            detail = "A start that was asked for cannot be left out; give an earlier one."
-            errors.append(FieldError(at, "missing", detail))
-        return {}
-    if text.strip() == _local(before):
-        return {}
-    try:
-        start = datetime.fromisoformat(text.strip())
-    except ValueError:
-        errors.append(FieldError(at, "wrong_type", "A date and a time are expected, such as 2026-11-24T02:00."))
-        return {}
-    start = start.replace(tzinfo=UTC) if start.tzinfo is None else start
-    return {"not_before": start.isoformat()}
+    """The edit an approval makes that names a time to begin, and nothing else; None without one. Raises NotReadable."""
+    form = Form(sent)
+    start = form.time("not_before", required=False) if sent.get("verdict") == "approve" else None
+    form.finish()
+    return {"not_before": start.isoformat()} if start else None
 
 
 def _written(value: Any) -> str:
@@ -189,8 +146,13 @@ def _written(value: Any) -> str:
 
 
 def _local(at: datetime | None) -> str:
-    """A time as a browser's field for date and time holds it, in UTC."""
+    """A time as a browser's field for date and time holds it, in UTC, to the second."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S") if at else ""
+
+
+def _second(at: datetime | None) -> datetime | None:
+    """A time as it comes back from such a field."""
+    return at.replace(microsecond=0) if at else None
 
 
 def _by_field(errors: Iterable[FieldError]) -> dict[str, list[FieldError]]:

@@ -181,7 +181,7 @@ def test_something_else_is_approved_without_any_script(scene: Scene, visit: Call
     page.get_by_label("Parameters").fill('{"path": "checkout.json", "merge": {"database": {"pool_size": ')
     page.get_by_role("button", name="Show what it would do").click()
     expect(page.locator("#edit-parameters")).to_have_attribute("aria-invalid", "true")
-    expect(page.locator("#edit-parameters-errors")).to_contain_text("/edits/parameters")
+    expect(page.locator("#edit-parameters-errors")).to_contain_text("/parameters")
     page.get_by_label("Parameters").fill('{"path": "checkout.json", "merge": {"database": {"pool_size": 18}}}')
     page.get_by_role("button", name="Show what it would do").click()
     expect(page.locator("#tried")).to_contain_text("18")

@@ -31,6 +31,8 @@ def pages(scene: Scene) -> dict[str, str]:
         "approval-command": f"/approvals/{scene.requests['purge'].pk}",
         "approval-drifted": f"/approvals/{scene.requests['drifted'].pk}",
         "approval-closed": f"/approvals/{rejected.pk}",
+        "approval-edit": f"/approvals/{scene.requests['limits'].pk}/edit",
+        "batch": "/approvals/batch?" + "&".join(f"request={scene.requests[name].pk}" for name in ("pool", "purge")),
         "contracts": "/contracts",
         "contract": f"/contracts/{rolled_back.pk}",
         "holds": "/holds",
