@@ -3,7 +3,7 @@
 prepare, seal, authorize, commit, verify; the effect is its own simulator in memory, as in the README.
 """
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from karmasakshi.adapters.payment_simulator import PaymentRequest, PaymentSimulator, PaymentSimulatorAdapter
@@ -50,7 +50,7 @@ def prepare(home: Path):
             idempotency_key=f"refund-{number}",
         )
         sealed = engine.seal(engine.prepare(adapter, request, context=None), key)
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         grant = engine.authorize(
             sealed,
             issuer=human,
