@@ -8,7 +8,7 @@ WORKERS ?= 2
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy faults faults-few machine browser foreign screenshots schema lock clean
+.PHONY: help run test test-sqlite test-postgres test-all lint format types layers migrations deploy faults faults-few machine browser foreign screenshots bench schema lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -111,6 +111,10 @@ foreign: $(VENV)/test.installed $(GO) $(GOCODE)/src/golang.org/x/mod $(SIGSTORE)
 
 screenshots: $(VENV)/test.installed $(CHROMIUM) ## Make the pictures in docs/images anew
 	$(BIN)/python -m pytest tests/browser -m screenshots
+
+bench: $(VENV)/test.installed ## Measure what the log and a lifecycle cost, beside others; takes a while
+	$(BIN)/python -m benchmarks.audit
+	$(BIN)/python -m benchmarks.lifecycle
 
 schema: $(VENV)/test.installed ## Write docs/openapi.yaml anew
 	GRACE_ENV_FILE= $(BIN)/python manage.py spectacular --file docs/openapi.yaml
