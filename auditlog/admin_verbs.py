@@ -67,6 +67,7 @@ class Pressed:
     user: Any
     by: Actor
     form: Mapping[str, str]
+    request: HttpRequest
 
     @property
     def reason(self) -> str:
@@ -163,7 +164,7 @@ class VerbAdmin(ReadOnlyAdmin):
             return self._asking(request, chosen, row)
         by = import_string(settings.GRACE_ACTOR_OF)(request.user)
         try:
-            done = chosen.call(Pressed(row, request.user, by, request.POST.dict()))
+            done = chosen.call(Pressed(row, request.user, by, request.POST.dict(), request))
         except Refused as refusal:
             response = self._asking(request, chosen, row, refused=refusal)
             # Which status that is, is known to the site (see its middleware).

@@ -75,7 +75,13 @@ _REVIEW = _OPERATE | {
     "benchmarks.mark_golden",
 }
 _DELEGATED = frozenset({"approvals.decide", "approvals.withdraw"})
-_ADMINISTER = _REVIEW | {"agents.manage", "webhooks.manage", "auditlog.export", "auditlog.acknowledge"}
+_ADMINISTER = _REVIEW | {
+    "agents.manage",
+    "webhooks.manage",
+    "auditlog.export",
+    "auditlog.acknowledge",
+    "second_factors.remove",
+}
 _AGENT = frozenset(
     {
         "contracts.propose",

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from auditlog.admin_verbs import (
     REASON,
@@ -29,9 +30,12 @@ from . import (
     governing_admin,  # noqa: F401 - registers the rest of governance
     holds,
     proposals,
+    proving,
     resolving,
+    second_factor,
 )
 from .models import ApprovalRequest, Assessment, Comment, Decision, Hold
+from .typed import Form
 
 PENDING = ApprovalRequest.State.PENDING
 OPEN = approvals.OPEN
@@ -50,9 +54,31 @@ def _decides(verdict: str) -> Any:
             digest=pressed.form.get("digest", ""),
             reason=pressed.reason,
             now=timezone.now(),
+            second_factor=proving.is_proved(pressed.request),
         )
 
     return call
+
+
+def _approves_edited(pressed: Pressed) -> object:
+    form = Form(pressed.form)
+    edits = {name: form.object(name) for name in ("parameters", "expected_effect") if form.text(name)}
+    if (start := form.time("not_before", required=False)) is not None:
+        edits["not_before"] = start.isoformat()
+    form.finish()
+    if not edits:
+        raise approvals.BadDecision("Nothing is different from what was asked; approve it as it is.")
+    return approvals.decide(
+        request_id=pressed.row.pk,
+        by=pressed.by,
+        user=pressed.user,
+        verdict="approve",
+        digest=pressed.form.get("digest", ""),
+        reason=pressed.reason,
+        edits=edits,
+        now=timezone.now(),
+        second_factor=proving.is_proved(pressed.request),
+    )
 
 
 def _comments(pressed: Pressed) -> object:
@@ -109,6 +135,22 @@ class ApprovalRequestAdmin(VerbAdmin):
             words="What you see here is what runs, once. Your approval counts for this digest and no other.",
         ),
         AskedVerb(
+            "approve-edited",
+            "Approve with edits",
+            "approvals.decide",
+            _approves_edited,
+            shows=_is_pending,
+            forbids=_forbidden,
+            fields=(
+                Field("parameters", "Parameters", required=False, rows=8, hint="The whole JSON object."),
+                Field("expected_effect", "What must be true afterwards", required=False, rows=8, hint="As above."),
+                Field("not_before", "Not before, in UTC", required=False, hint="Such as 2026-11-27T18:00."),
+                REASON_IF_ANY,
+            ),
+            words="What is left empty stays as it was asked. This makes another revision with a request of its own, on "
+            "which only your approval counts.",
+        ),
+        AskedVerb(
             "reject",
             "Reject",
             "approvals.decide",
@@ -142,8 +184,8 @@ class ApprovalRequestAdmin(VerbAdmin):
             "approvals.comment",
             _comments,
             fields=(
-                Field("text", "What you have to say"),
-                Field("links", "Evidence", required=False, hint="https addresses, with blanks between them."),
+                Field("text", "What you have to say", rows=4),
+                Field("links", "Evidence", required=False, rows=2, hint="https addresses, one on a line."),
             ),
             words="Everybody who reads the request sees it. It is no part of the digest and decides nothing.",
         ),
@@ -404,3 +446,38 @@ class HoldAdmin(VerbAdmin):
             Evidence("Hold", "text", str(row)),
             Evidence("Reason", "text", f"{row.reason} ({row.engaged_by_label}, {row.engaged_at:%Y-%m-%d %H:%M} UTC)"),
         ]
+
+
+# --- second factors --------------------------------------------------------------------------------------------
+
+
+def _takes_off(pressed: Pressed) -> object:
+    return second_factor.take_off(
+        person_id=pressed.row.user_id, reason=pressed.reason, by=pressed.by, user=pressed.user, now=timezone.now()
+    )
+
+
+# django-otp's own page shows the secret, and lets who opens it make a device for anybody.
+admin.site.unregister(TOTPDevice)
+
+
+@admin.register(TOTPDevice)
+class SecondFactorAdmin(VerbAdmin):
+    """Who has a second factor. Its secret is nowhere to be seen."""
+
+    reads = "second_factors.remove"
+    list_display = ("user", "confirmed", "created_at", "last_used_at")
+    fields = ("user", "confirmed", "created_at", "last_used_at")
+    asked = (
+        AskedVerb(
+            "take_off",
+            "Take it off",
+            "second_factors.remove",
+            _takes_off,
+            shows=lambda row: row.confirmed,
+            forbids=lambda row, user: "Yours is removed with a code of it." if row.user_id == user.pk else "",
+            fields=(REASON,),
+            words="For somebody who lost their device: they add another one with their password.",
+            stops=True,
+        ),
+    )

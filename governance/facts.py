@@ -182,6 +182,12 @@ class LoginTried(TypedDict):
     known: bool
 
 
+class SecondFactorTold(TypedDict):
+    """Somebody's second factor was added, proved or removed; a reason when somebody else took it off."""
+
+    reason: NotRequired[str]
+
+
 class WebhookChanged(TypedDict):
     """A receiver of facts was added, switched off, or asked for one again."""
 
@@ -262,6 +268,10 @@ class AuthFact(Facts):
 
     LOGIN = fact("auth.login", LoginTried)
     LOGIN_FAILED = fact("auth.login_failed", LoginTried)
+    SECOND_FACTOR_ADDED = fact("auth.second_factor_added", SecondFactorTold)
+    SECOND_FACTOR_PROVED = fact("auth.second_factor_proved", SecondFactorTold)
+    SECOND_FACTOR_FAILED = fact("auth.second_factor_failed", SecondFactorTold)
+    SECOND_FACTOR_REMOVED = fact("auth.second_factor_removed", SecondFactorTold)
 
 
 class WebhookFact(Facts):

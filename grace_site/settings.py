@@ -172,6 +172,8 @@ INSTALLED_APPS = [
     "csp",
     "rest_framework",
     "knox",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -265,6 +267,8 @@ LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/admin/login/"
 
+OTP_TOTP_ISSUER = "Grace"
+SECOND_FACTOR_MINUTES = env.integer("SECOND_FACTOR_MINUTES", 60, at_least=1, at_most=24 * 60)
 AXES_FAILURE_LIMIT = env.integer("LOGIN_FAILURE_LIMIT", 10, at_least=1, at_most=1000)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]

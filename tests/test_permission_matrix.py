@@ -67,6 +67,7 @@ API = {
     f"POST {V}snapshots/<uuid:id>/restore": OPERATORS,
     f"GET {V}summaries": READERS,
     f"POST {G}session": ANYBODY,
+    f"POST {G}session/second-factor": LOGGED_IN,
     f"GET {G}me": LOGGED_IN,
     f"GET {G}approvals": f"agent {READERS}",
     f"GET {G}approvals/<uuid:id>": f"agent {READERS}",
@@ -137,6 +138,11 @@ API = {
 
 PAGES = {
     "GET ": READERS,
+    "GET account/second-factor": READERS,
+    "POST account/second-factor/begin": READERS,
+    "POST account/second-factor/confirm": READERS,
+    "POST account/second-factor/prove": READERS,
+    "POST account/second-factor/remove": READERS,
     "GET approvals/batch": REVIEWERS,
     "POST approvals/batch/decide": REVIEWERS,
     "GET approvals/<uuid:request_id>": READERS,

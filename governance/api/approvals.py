@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.endpoint import Endpoint, PageQuery, operation
-from governance import approvals, comments
+from governance import approvals, comments, proving
 from governance.api import shapes
 from governance.models import ApprovalRequest
 
@@ -104,6 +104,7 @@ class Decide(Endpoint):
             reason=self.body["reason"],
             edits=self.body["edits"],
             now=self.now,
+            second_factor=proving.is_proved(request._request),
         )
         return self.answer(detail(_whole().get(pk=decided.pk)))
 
@@ -180,7 +181,13 @@ class DecideMany(Endpoint):
     def post(self, request: Request) -> Response:
         """The answer is 200 even when some were refused; look at each."""
         items = [{**each, "request_id": each["approval_id"]} for each in self.body["decisions"]]
-        results = approvals.decide_many(items=items, by=self.actor, user=self.user, now=self.now)
+        results = approvals.decide_many(
+            items=items,
+            by=self.actor,
+            user=self.user,
+            now=self.now,
+            second_factor=proving.is_proved(request._request),
+        )
         found = [_result(each) for each in results]
         return self.answer(found, count=len(found), next=None, previous=None)
 

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.endpoint import ANYBODY, LOGGED_IN, Endpoint, Strict, operation
-from governance import access, principals
+from governance import access, principals, proving, second_factor
 from governance.api.authentication import AgentAuthentication
 
 TAG = "session"
@@ -34,6 +34,12 @@ class AgentReference(s.Serializer[Any]):
     allowed_action_types = s.ListField(child=s.CharField())
 
 
+class SecondFactorRequest(Strict):
+    """A code of the caller's device."""
+
+    code = s.CharField(max_length=20)
+
+
 class Me(s.Serializer[Any]):
     """Who is asking, and what they may."""
 
@@ -44,6 +50,7 @@ class Me(s.Serializer[Any]):
     groups = s.ListField(child=s.CharField())
     permissions = s.ListField(child=s.CharField())
     agent = AgentReference(allow_null=True)
+    second_factor = s.BooleanField(help_text="Whether it was proved in this session, and lately.")
     csrf_token = s.CharField(
         allow_null=True,
         help_text="To be sent as `X-CSRFToken` with every request of this session that changes something, together "
@@ -96,6 +103,29 @@ class Session(Endpoint):
         return Response(status=204)
 
 
+class SecondFactor(Endpoint):
+    """`/session/second-factor`"""
+
+    throttle_scope = "login"
+
+    @operation(
+        "prove_second_factor",
+        "Prove one's second factor",
+        tag=TAG,
+        asks=LOGGED_IN,
+        body=SecondFactorRequest,
+        answer=Me,
+        example={"code": "123456"},
+        description="For decisions of which a policy asks it, in this session and for SECOND_FACTOR_MINUTES. A device "
+        "is added in the console. Each code counts once; after a wrong one the next has to wait (429).",
+    )
+    def post(self, request: Request) -> Response:
+        """Agents have none, and decide nothing."""
+        second_factor.prove(code=self.body["code"], by=self.actor, user=self.user, now=self.now)
+        proving.note(request._request, now=self.now)
+        return self.answer(me(request._request, request.user))
+
+
 class WhoAmI(Endpoint):
     """`/me`"""
 
@@ -116,6 +146,7 @@ def me(request: Any, user: Any) -> dict[str, Any]:
         "groups": sorted(principals.groups_of(user.pk)),
         "permissions": sorted(access.permissions(user)),
         "agent": _agent(agent) if agent else None,
+        "second_factor": agent is None and proving.is_proved(request),
         "csrf_token": None if agent else get_token(request),
     }
 

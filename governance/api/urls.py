@@ -35,6 +35,7 @@ verification_urlpatterns = [
 
 urlpatterns = [
     path("session", session.Session.as_view(), name="api-session"),
+    path("session/second-factor", session.SecondFactor.as_view(), name="api-second-factor"),
     path("me", session.WhoAmI.as_view(), name="api-me"),
     path("approvals", approvals.Approvals.as_view(), name="api-approvals"),
     path("approvals/decisions", approvals.DecideMany.as_view(), name="api-approval-decisions"),

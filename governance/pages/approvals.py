@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from auditlog.refusals import Refused
-from governance import approvals, comments, principals, proving, risk
+from governance import approvals, comments, delegating, principals, proving, risk
 from governance.models import ApprovalRequest, Decision
 from verification.models import Contract, Revision, State
 
@@ -79,6 +79,9 @@ def _evidence(request: PageRequest, item: ApprovalRequest) -> dict[str, Any]:
     contract = item.contract
     decisions = list(item.decisions.all())
     why_not = _why_not(request, item, decisions)
+    in_name_of = ""
+    if item.state == PENDING and not why_not:
+        in_name_of, why_not = _in_name_of(request, item)
     slots = approvals.slots(item, now=base.now())
     previous = _previous(item)
     return {
@@ -103,6 +106,7 @@ def _evidence(request: PageRequest, item: ApprovalRequest) -> dict[str, Any]:
         "begins": approvals.begins_at(item, now=base.now()),
         "may_decide": item.state == PENDING and not why_not,
         "why_not": why_not,
+        "in_name_of": in_name_of,
         "wants_second_factor": bool(item.requirements.get("second_factor")) and not proving.is_proved(request),
         "may_withdraw": _may_withdraw(request, item, decisions),
         "outcome": {"approved": "ok", "spent": "ok", "rejected": "bad"}.get(item.state, ""),
@@ -139,6 +143,17 @@ def _why_not(request: PageRequest, item: ApprovalRequest, decisions: list[Decisi
     if _mine(request, decisions):
         return "You have decided. Others still have to."
     return ""
+
+
+def _in_name_of(request: PageRequest, item: ApprovalRequest) -> tuple[str, str]:
+    """In whose name this person would decide, if not their own; and why they cannot, when that one has been heard."""
+    if not delegating.in_force(now=base.now()).to(request.user.pk):
+        return "", ""
+    try:
+        lent = approvals.voice_of(item, request.user, now=base.now()).delegation
+    except approvals.AlreadyDecided as no:
+        return "", no.detail
+    return (lent.delegator_label, "") if lent else ("", "")
 
 
 def why_not(no: Refused, request: PageRequest, item: ApprovalRequest) -> str:

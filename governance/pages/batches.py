@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from auditlog.refusals import FieldError, Refused
-from governance import approvals, principals
+from governance import approvals, principals, proving
 from governance.models import ApprovalRequest, Decision
 
 from . import base, diffs, effects, reasons, wordings
@@ -85,6 +85,7 @@ def decide(request: PageRequest) -> HttpResponse:
         by=principals.actor_of(request.user),
         user=request.user,
         now=base.now(),
+        second_factor=proving.is_proved(request),
     )
     by_id = {each.pk: each for each in _found(request, list(digests))}
     rows = [(by_id.get(each.request_id), digests[each.request_id], each.refused) for each in results]

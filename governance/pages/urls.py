@@ -24,6 +24,7 @@ from . import (
     policies,
     receipts,
     records,
+    second_factor,
     webhooks,
 )
 
@@ -68,6 +69,11 @@ urlpatterns = [
     path("agents/create", agents.create, name="agent-create"),
     path("agents/<uuid:agent_id>/rotate", agents.rotate, name="agent-rotate"),
     path("agents/<uuid:agent_id>/revoke", agents.revoke, name="agent-revoke"),
+    path("account/second-factor", second_factor.second_factor, name="second-factor"),
+    path("account/second-factor/begin", second_factor.begin, name="second-factor-begin"),
+    path("account/second-factor/confirm", second_factor.confirm, name="second-factor-confirm"),
+    path("account/second-factor/prove", second_factor.prove, name="second-factor-prove"),
+    path("account/second-factor/remove", second_factor.remove, name="second-factor-remove"),
     path("snapshots", records.snapshots, name="snapshots"),
     path("benchmarks", benchmarks.benchmarks, name="benchmarks"),
     path("benchmarks/run", benchmarks.run, name="benchmark-run"),

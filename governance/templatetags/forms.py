@@ -25,7 +25,8 @@ def field(context: template.Context, name: str, label: str, **more: Any) -> dict
     sent = context["request"].POST
     several = more.get("kind") == "checkboxes"
     kept = more.get("value", "")
-    if ours and (sent or several):
+    # What was typed into a password is never sent back.
+    if ours and (sent or several) and more.get("kind") != "password":
         kept = sent.getlist(name) if several else sent.get(name, "")
     at = more.get("at", f"/{name}")
     return {
