@@ -86,7 +86,7 @@ def _value(field: models.Field[Any, Any], kind: str) -> str:
     if field.column == "idempotency_key":
         return "'copy-' || n"
     if field.column == "target":
-        return "'nothing:' || (n % 10000)"
+        return "'nothing:' || mod(n, 10000)"
     if field.column == "subject_id" and kind == "job":
         return ID.format(kind="contract") + "::text"
     if isinstance(field, models.DateTimeField):
