@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import time
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from verification.snapshots import keys, sqlite, store
+from verification.snapshots import keys, scratch, sqlite, store
 from verification.snapshots.store import Damaged, Reader, Sealed
 
 
@@ -200,3 +202,43 @@ def test_what_is_no_database_cannot_be_kept(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database, but long enough to be read as one" * 100)
     with pytest.raises(sqlite3.Error):
         sqlite.keep(tmp_path / "text", store.Writer(), name="database")
+
+
+# --- room for dumps on their way ---
+
+
+def test_scratch_is_for_its_owner_and_gone_afterwards(var_dir: Path) -> None:
+    with scratch.directory() as room:
+        assert room.is_relative_to(var_dir)
+        assert room.stat().st_mode & 0o077 == 0
+        (room / "dump").write_bytes(b"x")
+    assert not room.exists()
+
+
+def test_what_a_killed_worker_left_is_removed_after_a_day(var_dir: Path) -> None:
+    old, fresh = var_dir / "scratch" / "old", var_dir / "scratch" / "fresh"
+    for each in (old, fresh):
+        each.mkdir(parents=True)
+        (each / "dump").write_bytes(b"x")
+    long_ago = time.time() - scratch.LEFT_SECONDS - 60
+    os.utime(old, (long_ago, long_ago))
+    with scratch.directory():
+        assert (old.exists(), fresh.exists()) == (False, True)
+
+
+def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        for number in range(64):
+            file.write(bytes([number]) * 2**20)
+    tracemalloc.start()
+    try:
+        writer = store.Writer()
+        writer.add_file(large)
+        kept = writer.seal()
+        store.open_sealed(kept.manifest, kept.sha256, kept.signature)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept.byte_count == 64 * 2**20
+    assert peak < 8 * 2**20

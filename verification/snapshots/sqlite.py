@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from verification.executors.base import JsonDict, SnapshotItem, SnapshotReader, SnapshotWriter
+
+from . import scratch
 
 PAGES_AT_ONCE = 1000
 BUSY_SECONDS = 5.0
@@ -23,8 +24,8 @@ def keep(
 
     It is opened for writing, so that what a killed writer left half done is rolled back and not copied.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory) / "copy.sqlite3"
+    with scratch.directory() as directory:
+        copy = directory / "copy.sqlite3"
         with closing(_opened(database)) as source, closing(sqlite3.connect(copy)) as target:
             source.execute("PRAGMA query_only = ON")
             source.backup(target, pages=PAGES_AT_ONCE, progress=_until(seconds), sleep=0.05)
@@ -43,8 +44,8 @@ def bring_back(
 
     `change` may alter the copy before.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory) / "copy.sqlite3"
+    with scratch.directory() as directory:
+        copy = directory / "copy.sqlite3"
         copy.write_bytes(snapshot.read(name))
         with closing(sqlite3.connect(copy)) as source, closing(_opened(database)) as target:
             if change is not None:

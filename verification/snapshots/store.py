@@ -74,17 +74,21 @@ class Writer:
 
     def add_bytes(self, name: str, data: bytes, meta: JsonDict | None = None) -> SnapshotItem:
         """Keep these bytes under this name, which must be free; content that is there is stored once."""
-        if any(item.name == name for item in self._items):
-            raise ValueError(f"the snapshot holds an item named {name!r} already")
-        digest = sha256(data).hexdigest()
-        _keep(digest, data)
-        item = SnapshotItem(name, digest, len(data), meta or {})
-        self._items.append(item)
-        return item
+        return self._add(name, ContentFile(data), meta)
 
     def add_file(self, path: Path, *, name: str = "", meta: JsonDict | None = None) -> SnapshotItem:
-        """Keep a file byte for byte, under its own name unless told otherwise."""
-        return self.add_bytes(name or path.name, path.read_bytes(), meta)
+        """Keep a file byte for byte, under its own name unless told otherwise. It is never in memory as a whole."""
+        with path.open("rb") as file:
+            return self._add(name or path.name, File(file), meta)
+
+    def _add(self, name: str, content: File[bytes], meta: JsonDict | None) -> SnapshotItem:
+        if any(item.name == name for item in self._items):
+            raise ValueError(f"the snapshot holds an item named {name!r} already")
+        digest, size = _measured(content)
+        _keep(digest, content)
+        item = SnapshotItem(name, digest, size, meta or {})
+        self._items.append(item)
+        return item
 
     def digests(self) -> JsonDict:
         """The SHA-256 of every item by its name, as going back to a scope observes it."""
@@ -137,30 +141,48 @@ def open_sealed(manifest: str, digest: str, signature: str) -> Reader:
         for each in json.loads(manifest)["items"]
     ]
     for item in items:
-        _content(item)
+        with _opened(item) as file:
+            _unchanged(item, _measured(file)[0])
     return Reader(items)
 
 
 def _content(item: SnapshotItem) -> bytes:
-    try:
-        with _storage().open(_path(item.sha256)) as file:
-            data = bytes(file.read())
-    except FileNotFoundError:
-        raise Damaged(f"the content of {item.name!r} is gone") from None
-    if sha256(data).hexdigest() != item.sha256:
-        raise Damaged(f"the content of {item.name!r} was changed")
+    with _opened(item) as file:
+        data = bytes(file.read())
+    _unchanged(item, sha256(data).hexdigest())
     return data
 
 
-def _keep(digest: str, data: bytes) -> None:
+def _opened(item: SnapshotItem) -> File[bytes]:
+    try:
+        return _storage().open(_path(item.sha256))
+    except FileNotFoundError:
+        raise Damaged(f"the content of {item.name!r} is gone") from None
+
+
+def _unchanged(item: SnapshotItem, digest: str) -> None:
+    if digest != item.sha256:
+        raise Damaged(f"the content of {item.name!r} was changed")
+
+
+def _keep(digest: str, content: File[bytes]) -> None:
     """Store content once. What is there but damaged is written again."""
     storage, path = _storage(), _path(digest)
     if storage.exists(path):
         with storage.open(path) as file:
-            if sha256(file.read()).hexdigest() == digest:
+            if _measured(file)[0] == digest:
                 return
         storage.delete(path)
-    storage.save(path, ContentFile(data))
+    storage.save(path, content)
+
+
+def _measured(content: File[bytes]) -> tuple[str, int]:
+    """SHA-256 (hex) and size, read piece by piece."""
+    digest, size = sha256(), 0
+    for piece in content.chunks():
+        digest.update(piece)
+        size += len(piece)
+    return digest.hexdigest(), size
 
 
 def _path(digest: str) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -32,6 +30,7 @@ from verification.executors.database_migrate.listed import (
     answered,
     asking,
 )
+from verification.snapshots import scratch
 
 CONNECT_SECONDS = 3
 LOCK_SECONDS = 10
@@ -81,8 +80,8 @@ def keep(database: Database, store: SnapshotWriter) -> None:
             raise ExecutorError(detail)
         if _one(connection, _NOT_OWNED):
             raise ExecutorError(f"The role does not own all of {database.name}, so it could not bring all of it back.")
-    with tempfile.TemporaryDirectory() as directory:
-        dump = Path(directory) / _ITEM
+    with scratch.directory() as directory:
+        dump = directory / _ITEM
         more = ("--format=plain", "--no-owner", f"--lock-wait-timeout={LOCK_SECONDS}s", f"--file={dump}")
         _program(database, "pg_dump", more, seconds=database.timeout_seconds)
         if dump.stat().st_size > limit:
@@ -111,8 +110,8 @@ def apply(database: Database, script: str, work: Work) -> bool:
 
 def bring_back(database: Database, snapshot: SnapshotReader, work: Work) -> None:
     """Drop what is there, write the dump, and note it, in one transaction; raises NotDone and KeyError."""
-    with tempfile.TemporaryDirectory() as directory:
-        whole = Path(directory) / "whole.sql"
+    with scratch.directory() as directory:
+        whole = directory / "whole.sql"
         with whole.open("wb") as file:
             file.write(f"SET lock_timeout = '{LOCK_SECONDS}s';\n{_CLEAR}\n".encode())
             file.write(snapshot.read(_ITEM))
