@@ -453,6 +453,24 @@ def test_the_owner_of_the_agent_has_no_form_to_edit(as_: Any, users: People, sce
     assert as_(users.ada).post(f"/approvals/{request.pk}/edit/preview", form(request)).status_code in (403, 422)
 
 
+def test_the_admin_approves_with_edits_by_the_same_verb(as_: Any, users: People, scene: Scene) -> None:
+    request = scene.ask(25)
+    address = f"/admin/governance/approvalrequest/{request.pk}/verb/approve-edited/"
+    client = as_(users.bea)
+    assert client.get(address).status_code == 200
+    nothing = client.post(address, {"digest": request.digest})
+    assert (nothing.status_code, fresh(request).state) == (422, "pending"), "no edit is no approval"
+    slip = client.post(address, {"digest": request.digest, "parameters": '{"path": 1,}'})
+    assert slip.status_code == 422
+    assert "{&quot;path&quot;: 1,}" in text(slip)
+    effect = {"success_criteria": [scenery._reads("database.pool_size", 18)]}
+    sent = {"parameters": json.dumps(SMALLER), "expected_effect": json.dumps(effect)}
+    client.post(address, {"digest": request.digest, **sent})
+    opened = ApprovalRequest.objects.get(contract=request.contract, state="approved")
+    assert opened.revision.parameters == SMALLER
+    assert opened.decisions.get().digest == opened.digest
+
+
 # --- later -----------------------------------------------------------------------------------------------------
 
 
