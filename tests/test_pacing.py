@@ -1,5 +1,6 @@
 """How fast one person may decide, whichever doors they take."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from django.utils import timezone
 
 from auditlog.refusals import Refused
 from governance import approvals, pacing, principals
+from grace_site.caches import ForgivingRedisCache
 from tests.conftest import NOON
 from tests.harness.governed import Governed
 
@@ -102,3 +104,25 @@ def test_the_console_and_the_admin_count_too(world, client):
         assert answer.status_code == 429
         assert int(answer["Retry-After"]) > 0
         assert "At most 3 decisions a minute" in answer.content.decode()
+
+
+# --- where it is counted ---------------------------------------------------------------------------------------
+
+
+def cache_at(location):
+    """The product's cache, on a Redis at this address."""
+    return ForgivingRedisCache(location, {"OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1}})
+
+
+def test_without_a_cache_nobody_is_kept_from_deciding(monkeypatch, tmp_path):
+    monkeypatch.setattr(pacing, "cache", cache_at(f"unix://{tmp_path}/nobody-listens.sock"))
+    assert {after(second) for second in range(10)} == {"taken"}
+
+
+def test_sixteen_calls_at_once_are_counted_one_by_one(monkeypatch, valkey):
+    shared = cache_at(valkey.replace("redis+socket://", "unix://"))
+    shared.clear()
+    monkeypatch.setattr(pacing, "cache", shared)
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda _: after(5), range(16)))
+    assert answers.count("taken") == 3
