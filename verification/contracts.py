@@ -504,6 +504,6 @@ def dead_letter(contract: Contract, *, attempts: int, error: str, by: Actor, now
 
 def wake_waiting(target: str, *, now: datetime) -> None:
     """A target became free: make the oldest contract that waits for it due now."""
-    waiting = Contract.objects.filter(target=target, state=State.AUTHORIZED).order_by("authorized_at", "id").first()
-    if waiting is not None:
-        jobs.bring_forward(kind=EXECUTION_JOB, subject_id=str(waiting.pk), now=now)
+    waiting = Contract.objects.filter(target=target, state=State.AUTHORIZED).order_by("authorized_at", "id")
+    if (oldest := waiting.values_list("pk", flat=True).first()) is not None:
+        jobs.bring_forward(kind=EXECUTION_JOB, subject_id=str(oldest), now=now)
