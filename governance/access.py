@@ -90,6 +90,7 @@ _AGENT = frozenset(
         "approvals.read",
         "approvals.comment",
         "incidents.report",
+        "permits.claim",
         "policies.evaluate",
         "stream.read",
     }
@@ -104,7 +105,7 @@ ROLES: dict[str, frozenset[str]] = {
 
 AGENT_PERMISSIONS = _AGENT
 ADMINISTRATOR_PERMISSIONS = frozenset(_ADMINISTER)
-PERMISSIONS = ADMINISTRATOR_PERMISSIONS
+PERMISSIONS = ADMINISTRATOR_PERMISSIONS | AGENT_PERMISSIONS
 
 Row = TypeVar("Row", bound=Model)
 

@@ -339,6 +339,7 @@ SPECTACULAR_SETTINGS = {
             "description": "Actions: proposed, followed, cancelled, settled; and what can be proposed",
         },
         {"name": "approvals", "description": "What people are asked, and what they answer"},
+        {"name": "permits", "description": "Work for external agents: claimed, heard of, reported"},
         {"name": "missions", "description": "Goals, their steps and their timelines"},
         {"name": "incidents", "description": "Errors that were reported"},
         {"name": "playbooks", "description": "Templates of steps, and running one"},

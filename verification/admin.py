@@ -1,4 +1,4 @@
-"""Verification in the admin: attempts, snapshots, benchmark runs. Contracts stand in governance's."""
+"""Verification in the admin: attempts, permits, snapshots, benchmark runs. Contracts stand in governance's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from auditlog.admin_verbs import AskedVerb, Evidence, Field, Pressed, VerbAdmin,
 from auditlog.read_only import ReadOnlyAdmin
 
 from . import benchmarking, snapshotting
-from .models import BenchmarkRun, Execution, Snapshot
+from .models import BenchmarkRun, Execution, Permit, Snapshot
 
 
 @admin.register(Execution)
@@ -38,6 +38,25 @@ class ExecutionAdmin(ReadOnlyAdmin):
     measurements_ = as_json("measurements")
     rollback_result_ = as_json("rollback_result")
     rollback_observed_ = as_json("rollback_observed")
+
+
+@admin.register(Permit)
+class PermitAdmin(ReadOnlyAdmin):
+    """Work that was handed to external agents."""
+
+    reads = "contracts.read"
+    list_display = ("name", "state", "claimed_by_label", "execution", "offered_at", "good_until", "deadline_at")
+    list_filter = ("state", "name")
+    list_select_related = ("execution",)
+    search_fields = ("=id", "=execution__contract__id", "name", "claimed_by_label")
+    ordering = ("-offered_at", "-id")
+    fields = (
+        *("execution", "name", "state", "agents", "arguments_", "digest", "token", "claimed_by_label"),
+        *("offered_at", "claimed_at", "heard_at", "good_until", "deadline_at", "ended_at", "result_"),
+    )
+    readonly_fields = fields
+    arguments_ = as_json("arguments")
+    result_ = as_json("result")
 
 
 def _marks_snapshot(pressed: Pressed) -> object:

@@ -35,6 +35,7 @@ OPEN = frozenset(
     {
         Execution.State.PREPARING,
         Execution.State.EXECUTING,
+        Execution.State.HANDED_OVER,
         Execution.State.VERIFYING,
         Execution.State.IN_DOUBT,
         Execution.State.ROLLING_BACK,
@@ -159,7 +160,7 @@ def put_off(*, execution_id: UUID, lease: Lease, now: datetime) -> Closed:
     Once its authorization has run out the contract expires, and that is answered; otherwise it waits.
     """
     with log.recording():
-        execution, contract = _locked(execution_id, lease)
+        execution, contract = locked(execution_id, lease)
         wait = patience_seconds(contract, now)
         why = Closed("observation", "target_not_observable", "The target cannot be observed.", Then.WAIT, wait)
         if contract.valid_until is not None and contract.valid_until <= now:
@@ -185,7 +186,7 @@ def begin(
     `unmet` names a precondition that does not hold, or is empty.
     """
     with log.recording():
-        execution, contract = _locked(execution_id, lease)
+        execution, contract = locked(execution_id, lease)
         if execution.state != Execution.State.PREPARING:
             raise LeaseLost(str(lease.job_id))
         if contract.state not in STARTABLE:
@@ -257,37 +258,40 @@ def keep_snapshot(*, execution_id: UUID, lease: Lease, snapshot: Snapshot, now: 
 def record_result(*, execution_id: UUID, lease: Lease, result: ExecutionResult, now: datetime) -> Execution:
     """Write down what the executor says; whether it is true is observed next."""
     with log.recording():
-        execution, contract = _locked(execution_id, lease)
-        execution.result = {**result.as_dict(), "retryable": result.retryable}
-        execution.state = Execution.State.VERIFYING
-        execution.save(update_fields=["result", "state"])
-        if result.ok:
-            contracts.move(
-                contract,
-                State.VERIFYING,
-                by=SYSTEM,
-                now=now,
-                attempt=execution.attempt,
-                duration_ms=result.duration_ms,
-            )
+        execution, _ = locked(execution_id, lease)
+        note_result(execution, result, now=now)
         return execution
+
+
+def note_result(execution: Execution, result: ExecutionResult, *, now: datetime) -> None:
+    """The same, for an attempt that is locked."""
+    execution.result = {**result.as_dict(), "retryable": result.retryable}
+    execution.state = Execution.State.VERIFYING
+    execution.save(update_fields=["result", "state"])
+    if result.ok:
+        contracts.move(
+            execution.contract,
+            State.VERIFYING,
+            by=SYSTEM,
+            now=now,
+            attempt=execution.attempt,
+            duration_ms=result.duration_ms,
+        )
 
 
 def doubt(*, execution_id: UUID, lease: Lease, now: datetime) -> Execution:
     """An attempt began and nobody recorded how it ended: say so, and keep its target."""
     with log.recording():
-        execution, contract = _locked(execution_id, lease)
-        execution.state = Execution.State.IN_DOUBT
-        execution.save(update_fields=["state"])
-        contracts.move(
-            contract,
-            State.IN_DOUBT,
-            by=SYSTEM,
-            now=now,
-            reason="the worker that carried this attempt was lost",
-            attempt=execution.attempt,
-        )
+        execution, _ = locked(execution_id, lease)
+        note_doubt(execution, reason="the worker that carried this attempt was lost", now=now)
         return execution
+
+
+def note_doubt(execution: Execution, *, reason: str, now: datetime) -> None:
+    """The same, for an attempt that is locked."""
+    execution.state = Execution.State.IN_DOUBT
+    execution.save(update_fields=["state"])
+    contracts.move(execution.contract, State.IN_DOUBT, by=SYSTEM, now=now, reason=reason, attempt=execution.attempt)
 
 
 def keep_samples(*, execution_id: UUID, lease: Lease, findings: Findings) -> None:
@@ -307,7 +311,7 @@ def conclude(
     Answers the attempt and, when the contract failed and may be tried again, after how many seconds.
     """
     with log.recording():
-        execution, contract = _locked(execution_id, lease)
+        execution, contract = locked(execution_id, lease)
         execution.measurements = [each.as_dict() for each in findings.measurements]
         execution.observed, execution.outcome = findings.state, findings.judgement.outcome
         execution.confidence = contract.confidence = findings.judgement.confidence
@@ -406,7 +410,7 @@ def finish_rollback(
     undo.
     """
     with log.recording():
-        execution, contract = _locked(execution_id, lease)
+        execution, contract = locked(execution_id, lease)
         execution.rollback_result = result.as_dict()
         execution.rollback_observed = observation.state if observation else None
         if restored:
@@ -432,7 +436,7 @@ def finish_rollback(
 # --- shared by the verbs above ---
 
 
-def _locked(execution_id: UUID, lease: Lease) -> tuple[Execution, Contract]:
+def locked(execution_id: UUID, lease: Lease) -> tuple[Execution, Contract]:
     """The attempt and its contract, locked in this order: job, contract, attempt; all read after the lock.
 
     Raises LeaseLost when the lease is over, or another job carries the attempt by now.

@@ -96,6 +96,21 @@ class Action(TypedDict):
     duration_ms: NotRequired[int]
 
 
+class PermitNoted(TypedDict):
+    """Something happened to a permit; `agent` is who holds it, `status` and `result` what was reported."""
+
+    action_type: str
+    target: str
+    permit_id: str
+    attempt: int
+    name: str
+    agent: NotRequired[str]
+    deadline_at: NotRequired[str]
+    reason: NotRequired[str]
+    status: NotRequired[str]
+    result: NotRequired[str]
+
+
 class SnapshotNoted(TypedDict):
     """Something happened to a snapshot."""
 
@@ -163,6 +178,14 @@ class AgenticFact(Facts):
     ACTION_EXECUTING = fact("agentic.action_executing", Action)
     ACTION_COMPLETED = fact("agentic.action_completed", Action)
     ACTION_FAILED = fact("agentic.action_failed", Action)
+
+
+class PermitFact(Facts):
+    """What happens to the permits of external agents."""
+
+    CLAIMED = fact("permit.claimed", PermitNoted)
+    REPORTED = fact("permit.reported", PermitNoted)
+    EXPIRED = fact("permit.expired", PermitNoted)
 
 
 class SnapshotFact(Facts):

@@ -5,6 +5,7 @@ next, so whoever picks the job up after a crash goes on from there:
 
     preparing     observe, ask the gates, begin
     executing     snapshot, execute, record the result; if begun under an older token: in doubt
+    handed_over   an external agent does the work, or may: look whether its permit was reported, or lapsed
     in_doubt      observe until it is clear what happened
     verifying     observe, measure the criteria, conclude
     rolling_back  restore, observe, compare with the baseline
@@ -28,7 +29,7 @@ from auditlog.jobs import Lease, LeaseLost, RunAgain
 from auditlog.models import Job
 from auditlog.refusals import Refused
 
-from . import contracts, criteria, executions, executors, measuring, snapshotting, verdicts
+from . import contracts, criteria, executions, executors, measuring, permits, snapshotting, verdicts
 from .executions import DEADLINE_MARGIN, Findings
 from .executors.base import (
     Call,
@@ -48,7 +49,7 @@ logger = structlog.get_logger(__name__)
 
 BUSY_SECONDS = 5.0
 PAUSED_SECONDS = 30.0
-LOOK_AGAIN_SECONDS = 1.0
+LOOK_AGAIN_SECONDS, LONGEST_LOOK_SECONDS = 1.0, 15.0
 CANCEL_POLL_SECONDS = 0.5
 
 
@@ -110,7 +111,7 @@ class Attempt:
 
     def unchanged(self, observation: Observation | None) -> bool:
         """Whether the target is provably as it was before the attempt."""
-        if self.reversibility == Reversibility.READ_ONLY:
+        if self.reversibility == Reversibility.READ_ONLY or permits.unclaimed(self.execution):
             return True
         if observation is None or not self.executor.tells_change(self.call):
             return False
@@ -204,7 +205,7 @@ def _unmet_precondition(attempt: Attempt, observation: Observation) -> str:
 
 
 def perform(attempt: Attempt) -> Execution:
-    """Take the snapshot, execute, record. An attempt begun under an older token is in doubt instead."""
+    """Take the snapshot, execute, record or hand over. An attempt begun under an older token is in doubt instead."""
     if attempt.execution.token != attempt.lease.token:
         return executions.doubt(**attempt.ids, now=attempt.lease.now())
     try:
@@ -213,6 +214,8 @@ def perform(attempt: Attempt) -> Execution:
         result = ExecutionResult.failure(f"The way back could not be kept: {error}", retryable=True)
     else:
         result = _execute(attempt)
+    if result.offer is not None:
+        return permits.offer(**attempt.ids, work=result.offer, now=attempt.lease.now())
     return executions.record_result(**attempt.ids, result=result, now=attempt.lease.now())
 
 
@@ -242,6 +245,14 @@ def _execute(attempt: Attempt) -> ExecutionResult:
             progress=attempt.lease.progress,
         ),
     )
+
+
+def await_report(attempt: Attempt) -> Execution:
+    """See what became of the permit; raises RunAgain while its work is going on. No worker waits for it."""
+    execution = permits.look(**attempt.ids, now=attempt.lease.now())
+    if execution.state == Execution.State.HANDED_OVER:
+        raise RunAgain(after=permits.next_look(execution, now=attempt.lease.now()))
+    return execution
 
 
 def _cancelled(attempt: Attempt) -> Callable[[], bool]:
@@ -288,7 +299,8 @@ def find_out(attempt: Attempt) -> Execution:
         deadline_passed=attempt.lease.now() > deadline + DEADLINE_MARGIN,
     )
     if step == Next.LOOK_AGAIN:
-        raise RunAgain(after=LOOK_AGAIN_SECONDS)
+        left = (deadline - attempt.lease.now()).total_seconds()
+        raise RunAgain(after=min(max(LOOK_AGAIN_SECONDS, left / 60), LONGEST_LOOK_SECONDS))
     return _conclude(attempt, findings, step, retryable=True)
 
 
@@ -379,6 +391,7 @@ def _restore(attempt: Attempt) -> ExecutionResult:
 STEPS: dict[str, Callable[[Attempt], Execution | None]] = {
     Execution.State.PREPARING: begin,
     Execution.State.EXECUTING: perform,
+    Execution.State.HANDED_OVER: await_report,
     Execution.State.IN_DOUBT: find_out,
     Execution.State.VERIFYING: verify,
     Execution.State.ROLLING_BACK: roll_back,

@@ -12,9 +12,10 @@ from verification import configuration, outgoing
 from verification.executors.cache_clear.listed import CACHES
 from verification.executors.command_run import templates
 from verification.executors.database_migrate.listed import DATABASES
+from verification.executors.remote.remotes import REMOTES
 from verification.executors.service_restart.listed import SERVICES
 
-TABLES = (SERVICES, CACHES, DATABASES)
+TABLES = (SERVICES, CACHES, DATABASES, REMOTES)
 PROGRAM_SUFFIXES = frozenset({".py", ".sh", ".pl", ".rb", ".js"})
 
 

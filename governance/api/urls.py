@@ -14,6 +14,7 @@ from governance.api import (
     freezes,
     grants,
     holds,
+    permits,
     policies,
     session,
     stream,
@@ -30,6 +31,9 @@ verification_urlpatterns = [
     path("contracts/<uuid:id>/resolve", contracts.ResolveContract.as_view(), name="api-contract-resolve"),
     path("contracts/<uuid:id>/revisions", contracts.ReviseContract.as_view(), name="api-contract-revisions"),
     path("contracts/<uuid:id>/events", contracts.ContractEvents.as_view(), name="api-contract-events"),
+    path("permits/claim", permits.ClaimPermit.as_view(), name="api-permit-claim"),
+    path("permits/<uuid:id>/heartbeat", permits.PermitHeartbeat.as_view(), name="api-permit-heartbeat"),
+    path("permits/<uuid:id>/report", permits.ReportPermit.as_view(), name="api-permit-report"),
     path("events", events.Events.as_view(), name="api-events"),
 ]
 

@@ -40,6 +40,7 @@ TONES = {
         *(
             "authorized",
             "executing",
+            "handed_over",
             "verifying",
             "rolling_back",
             "running",
@@ -70,6 +71,9 @@ _SENTENCES = {
     "agentic.problem_resolved": "Problem resolved",
     "contract.awaiting_approval": "Waits for approval",
     "contract.in_doubt": "In doubt",
+    "permit.claimed": "An agent took over the work",
+    "permit.reported": "The agent reported",
+    "permit.expired": "The permit lapsed",
 }
 
 

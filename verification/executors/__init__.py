@@ -29,11 +29,20 @@ from verification.executors.command_run.executor import CommandRun
 from verification.executors.config_update.executor import ConfigUpdate
 from verification.executors.database_migrate.executor import DatabaseMigrate
 from verification.executors.http_request.executor import HttpRequest
+from verification.executors.remote.executor import Remote
 from verification.executors.service_restart.executor import ServiceRestart
 
 ENTRY_POINT_GROUP = "grace.executors"
 
-_OWN: tuple[type[Executor], ...] = (CacheClear, CommandRun, ConfigUpdate, DatabaseMigrate, HttpRequest, ServiceRestart)
+_OWN: tuple[type[Executor], ...] = (
+    CacheClear,
+    CommandRun,
+    ConfigUpdate,
+    DatabaseMigrate,
+    HttpRequest,
+    Remote,
+    ServiceRestart,
+)
 
 _registry: dict[str, Executor] = {}
 _lock = RLock()

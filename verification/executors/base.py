@@ -107,8 +107,25 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Offer:
+    """Work for somebody else: what it is, which agents (by name) may claim it, and the times in seconds.
+
+    It must be claimed within `claim_seconds`; its agent must be heard of every `heartbeat_seconds`.
+    """
+
+    name: str
+    arguments: JsonDict
+    agents: tuple[str, ...]
+    claim_seconds: float
+    heartbeat_seconds: float
+
+
+@dataclass(frozen=True)
 class ExecutionResult:
-    """What an executor reports. `retryable` says that nothing can have happened, so a retry is safe."""
+    """What an executor reports. `retryable` says that nothing can have happened, so a retry is safe.
+
+    With an `offer` nothing was done yet: the work goes to an external agent, which reports what came of it.
+    """
 
     ok: bool
     status: Status
@@ -118,6 +135,12 @@ class ExecutionResult:
     metrics: JsonDict = field(default_factory=dict)
     duration_ms: int = 0
     retryable: bool = False
+    offer: Offer | None = None
+
+    @classmethod
+    def pending(cls, offer: Offer) -> ExecutionResult:
+        """The work is for an external agent, and nothing has happened."""
+        return cls(False, Status.PENDING, offer=offer)
 
     @classmethod
     def success(

@@ -255,6 +255,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("preparing", "Preparing"),
                             ("executing", "Executing"),
+                            ("handed_over", "Handed Over"),
                             ("verifying", "Verifying"),
                             ("rolling_back", "Rolling Back"),
                             ("in_doubt", "In Doubt"),
@@ -449,5 +450,58 @@ class Migration(migrations.Migration):
                 fields=("contract",),
                 name="one_open_attempt_per_contract",
             ),
+        ),
+        migrations.CreateModel(
+            name="Permit",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=auditlog.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("offered", "Offered"),
+                            ("claimed", "Claimed"),
+                            ("reported", "Reported"),
+                            ("lapsed", "Lapsed"),
+                        ],
+                        default="offered",
+                        max_length=10,
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("agents", models.JSONField()),
+                ("arguments", models.JSONField()),
+                ("digest", models.CharField(max_length=64)),
+                ("token", models.BigIntegerField()),
+                ("heartbeat_seconds", models.FloatField()),
+                ("offered_at", models.DateTimeField()),
+                ("good_until", models.DateTimeField()),
+                ("deadline_at", models.DateTimeField()),
+                ("claimed_by", models.CharField(blank=True, max_length=64)),
+                ("claimed_by_label", models.CharField(blank=True, max_length=150)),
+                ("claimed_at", models.DateTimeField(blank=True, null=True)),
+                ("heard_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("result", models.JSONField(blank=True, null=True)),
+                (
+                    "execution",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="permit",
+                        to="verification.execution",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["offered_at", "id"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "offered")), fields=["offered_at", "id"], name="permit_offered"
+                    )
+                ],
+            },
         ),
     ]

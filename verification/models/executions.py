@@ -12,13 +12,15 @@ from .snapshots import Snapshot
 class Execution(models.Model):
     """One attempt. Its job holds the lease and the fencing token; the row holds the lock on the target.
 
-    `preparing` has touched nothing; from `executing` on an effect is possible. The lock (`holds_target`) is kept
+    `preparing` has touched nothing; from `executing` on an effect is possible. While it is `handed_over` its permit
+    says who does the work. The lock (`holds_target`) is kept
     until the attempt is settled, and kept while it is in doubt or held.
     """
 
     class State(models.TextChoices):
         PREPARING = "preparing"
         EXECUTING = "executing"
+        HANDED_OVER = "handed_over"
         VERIFYING = "verifying"
         ROLLING_BACK = "rolling_back"
         IN_DOUBT = "in_doubt"

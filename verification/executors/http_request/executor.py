@@ -103,13 +103,7 @@ class HttpRequest(Executor):
         Without one: what the server answered to the last attempt, null before.
         """
         url = _observed_url(call)
-        if url is None:
-            return observed.now(_last_answer(call))
-        try:
-            answer = outgoing.request("GET", url, deadline_seconds=OBSERVE_SECONDS)
-        except (outgoing.UrlNotAllowed, outgoing.NoAnswer) as exc:
-            raise ExecutorError(f"{url} could not be observed: {exc}") from exc
-        return observed.now({"status": answer.status, "json": answer.json()})
+        return observed.now(_last_answer(call)) if url is None else look(url)
 
     def fingerprint(self, observation: Observation) -> str:
         """Over status and JSON."""
@@ -117,11 +111,11 @@ class HttpRequest(Executor):
 
     def preview(self, call: Call, observation: Observation) -> Preview:
         """The request as it will be sent, and the one that takes it back."""
-        lines = _shown_request(call.parameters)
+        lines = shown_request(call.parameters)
         for name, value in call.parameters.get("headers", {}).items():
             lines.insert(1, f"{name}: {value}")
         if "compensate" in call.parameters:
-            lines += ["", "to undo:", *_shown_request(call.parameters["compensate"])]
+            lines += ["", "to undo:", *shown_request(call.parameters["compensate"])]
         summary = f"{call.parameters['method']} {call.parameters['url']}"
         return Preview("text", observed.storable("\n".join(lines)), observed.storable(summary))
 
@@ -135,7 +129,7 @@ class HttpRequest(Executor):
         """Send it once; an answer below 300 is success, as far as the server says."""
         if run.cancelled():
             return ExecutionResult.failure("Cancelled before anything was sent.", retryable=True)
-        return _send(call.parameters, call, run, key=str(call.contract_id or ""))
+        return send(call.parameters, call, run, key=str(call.contract_id or ""))
 
     def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
         """Send the compensating request."""
@@ -143,10 +137,20 @@ class HttpRequest(Executor):
             request = json.loads(snapshot.read(_ITEM))
         except KeyError:
             return ExecutionResult.failure("The snapshot holds no compensating request.")
-        return _send(request, call, run, key=f"{call.contract_id or ''}:compensate")
+        return send(request, call, run, key=f"{call.contract_id or ''}:compensate")
 
 
-def _send(request: Mapping[str, Any], call: Call, run: Run, *, key: str) -> ExecutionResult:
+def look(url: str) -> Observation:
+    """What GET answers at an allow-listed URL, as `{"status", "json"}`; raises ExecutorError."""
+    try:
+        answer = outgoing.request("GET", url, deadline_seconds=OBSERVE_SECONDS)
+    except (outgoing.UrlNotAllowed, outgoing.NoAnswer) as exc:
+        raise ExecutorError(f"{url} could not be observed: {exc}") from exc
+    return observed.now({"status": answer.status, "json": answer.json()})
+
+
+def send(request: Mapping[str, Any], call: Call, run: Run, *, key: str) -> ExecutionResult:
+    """Send `{"method", "url", "headers"?, "json"?}` once, under an idempotency key and the fencing token."""
     reads = request["method"] in READING
     ours = {"Idempotency-Key": key, "X-Grace-Token": str(run.token or call.token)}
     try:
@@ -229,7 +233,8 @@ def _header_errors(name: str, value: str) -> list[FieldError]:
     return []
 
 
-def _shown_request(request: Mapping[str, Any]) -> list[str]:
+def shown_request(request: Mapping[str, Any]) -> list[str]:
+    """The lines of a request, for a preview."""
     lines = [f"{request['method']} {request['url']}"]
     if "json" in request:
         lines += ["", json.dumps(request["json"], indent=2, ensure_ascii=False)]

@@ -1,0 +1,1 @@
+"""`remote`: hands work to an external agent, which claims a permit for it."""
