@@ -146,7 +146,10 @@ class SlotView:
 
 def slots(request: ApprovalRequest, *, now: datetime) -> list[SlotView]:
     """The slots of a request and who fills them, counting only who may still speak (H)."""
-    given = {decision.person_id: decision for decision in _approvals(request)}
+    # Read once: between two readings somebody may decide, who then fills a slot and is not known.
+    approved = _approvals(request)
+    given = {decision.person_id: decision for decision in approved}
+    required = Requirements.from_dict(request.requirements).approvals
     return [
         SlotView(
             slot.group,
@@ -154,21 +157,22 @@ def slots(request: ApprovalRequest, *, now: datetime) -> list[SlotView]:
             given[slot.person].created_at if slot.person is not None else None,
             given[slot.person].on_behalf_of_label if slot.person is not None else "",
         )
-        for slot in filled(request, now=now)
+        for slot in quorum.fill(required, _counting(request, approved, now=now))
     ]
 
 
 def filled(request: ApprovalRequest, *, now: datetime) -> list[quorum.Slot]:
     """The slots of a request, filled by the approvals that count now (G, H)."""
-    return quorum.fill(Requirements.from_dict(request.requirements).approvals, _counting(request, now=now))
+    required = Requirements.from_dict(request.requirements).approvals
+    return quorum.fill(required, _counting(request, _approvals(request), now=now))
 
 
-def _counting(request: ApprovalRequest, *, now: datetime) -> list[quorum.Approval]:
-    """The approvals that count now; nobody is heard twice, by themselves or by whoever speaks in their name."""
+def _counting(request: ApprovalRequest, approved: list[Decision], *, now: datetime) -> list[quorum.Approval]:
+    """Those of these approvals that count now; nobody is heard twice, by themselves or by whoever speaks in their name."""
     given = delegating.in_force(now=now)
     heard = set(given.side(principals.asking_side(request.contract)))
     counting = []
-    for decision in _approvals(request):
+    for decision in approved:
         voice = voices.behind(decision, request, given)
         if voice is not None and heard.isdisjoint(people := {decision.person_id, voice.person.pk}):
             counting.append(quorum.Approval(decision.person_id, voice.groups))
@@ -243,7 +247,10 @@ def voice_of(request: ApprovalRequest, user: User, *, now: datetime) -> voices.V
         raise AlreadyDecided("Whoever you would speak for has been heard on this request.")
     if len(free) == 1:
         return free[0]
-    wanted, counting = Requirements.from_dict(request.requirements).approvals, _counting(request, now=now)
+    wanted, counting = (
+        Requirements.from_dict(request.requirements).approvals,
+        _counting(request, _approvals(request), now=now),
+    )
 
     def placed(*more: quorum.Approval) -> int:
         return sum(slot.person is not None for slot in quorum.fill(wanted, [*counting, *more]))
@@ -366,6 +373,7 @@ def _locked(request_id: UUID) -> tuple[Contract, ApprovalRequest]:
     entries = Entry.objects.filter(contract_id=OuterRef("contract_id")).order_by("-id").values("id")
     # PostgreSQL locks the rows of a join in the order in which they are named here.
     rows = ApprovalRequest.objects.select_for_update(of=("contract", "self")).select_related("contract", "revision")
+    # What is asked along is answered from before a wait for the locks: nothing that deciders change may be among it.
     any_delegation = Exists(Delegation.objects.filter(ended_at=None))
     rows = rows.annotate(latest_entry_id=Subquery(entries[:1]), any_delegation=any_delegation)
     request = rows.filter(pk=request_id).order_by().first()
