@@ -168,7 +168,7 @@ def filled(request: ApprovalRequest, *, now: datetime) -> list[quorum.Slot]:
 
 
 def _counting(request: ApprovalRequest, approved: list[Decision], *, now: datetime) -> list[quorum.Approval]:
-    """Those of these approvals that count now; nobody is heard twice, by themselves or by whoever speaks in their name."""
+    """Those of these approvals that count now; nobody is heard twice, by themselves or in somebody else's name."""
     given = delegating.in_force(now=now)
     heard = set(given.side(principals.asking_side(request.contract)))
     counting = []
