@@ -471,6 +471,41 @@ def test_the_admin_approves_with_edits_by_the_same_verb(as_: Any, users: People,
     assert opened.decisions.get().digest == opened.digest
 
 
+# --- answering a request for changes ---------------------------------------------------------------------------
+
+
+def test_who_asked_answers_with_another_wording(as_: Any, users: People, scene: Scene) -> None:
+    request = scene.ask(25)
+    scene.decide(request, users.bea, "request_changes", "18 are enough.")
+    client = as_(users.ada)
+    page = text(client.get(f"/contracts/{request.contract_id}"))
+    assert "Answer with another wording" in page
+    form_page = text(client.get(f"/contracts/{request.contract_id}/revise"))
+    assert "18 are enough." in form_page
+    slip = client.post(
+        f"/contracts/{request.contract_id}/revise/send", form(request, parameters={**SMALLER, "shout": True})
+    )
+    assert slip.status_code == 422
+    assert slip.context["fields"]["parameters"]["errors"][0].pointer == "/parameters/shout"
+    response = client.post(f"/contracts/{request.contract_id}/revise/send", form(request, parameters=SMALLER))
+    asked = ApprovalRequest.objects.get(contract=request.contract, state="pending")
+    assert response["Location"] == f"/approvals/{asked.pk}"
+    assert (asked.revision.number, asked.revision.origin, asked.revision.parameters) == (2, "revised", SMALLER)
+
+
+def test_nobody_else_answers_and_nothing_is_answered_twice(as_: Any, users: People, scene: Scene) -> None:
+    request = scene.ask(25)
+    address = f"/contracts/{request.contract_id}/revise"
+    assert "Send this wording" not in text(as_(users.ada).get(address)), "nobody has asked for changes"
+    scene.decide(request, users.bea, "request_changes", "Smaller.")
+    assert "Send this wording" not in text(as_(users.cem).get(address))
+    assert as_(users.cem).post(f"{address}/send", form(request, parameters=SMALLER)).status_code == 403
+    client = as_(users.ada)
+    assert client.post(f"{address}/send", form(request)).status_code == 422
+    assert client.post(f"{address}/send", form(request, parameters=SMALLER)).status_code == 302
+    assert client.post(f"{address}/send", form(request, parameters=SMALLER)).status_code in (409, 422)
+
+
 # --- later -----------------------------------------------------------------------------------------------------
 
 

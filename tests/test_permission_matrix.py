@@ -159,6 +159,8 @@ PAGES = {
     "GET approvals/<uuid:request_id>/receipts": READERS,
     "GET contracts": READERS,
     "GET contracts/<uuid:contract_id>": READERS,
+    "GET contracts/<uuid:contract_id>/revise": OPERATORS,
+    "POST contracts/<uuid:contract_id>/revise/send": OPERATORS,
     "POST contracts/<uuid:contract_id>/cancel": OPERATORS,
     "POST contracts/<uuid:contract_id>/resolve": REVIEWERS,
     "POST contracts/<uuid:contract_id>/retry": OPERATORS,

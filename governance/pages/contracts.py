@@ -14,7 +14,7 @@ from governance.models import ApprovalRequest
 from verification import contracts as verbs
 from verification.models import Contract, Snapshot, State
 
-from . import base, effects, timelines, wordings
+from . import base, effects, revisions, timelines, wordings
 from .approvals import compared_wordings
 from .base import PageRequest
 
@@ -65,8 +65,8 @@ def contract(request: PageRequest, contract_id: UUID) -> HttpResponse:
 def show(request: PageRequest, contract_id: UUID, *, refused: Refused | None = None) -> HttpResponse:
     """The page of one contract; with `refused`, what was refused stands beside the forms."""
     found = base.find(request, Contract.objects.select_related("requested_by"), pk=contract_id)
-    revisions = list(found.revisions.all())
-    revision = next(each for each in revisions if each.number == found.current_revision)
+    written = list(found.revisions.all())
+    revision = next(each for each in written if each.number == found.current_revision)
     attempts = list(found.executions.select_related("snapshot", "revision").order_by("-attempt"))
     latest = attempts[0] if attempts else None
     return render(
@@ -75,7 +75,7 @@ def show(request: PageRequest, contract_id: UUID, *, refused: Refused | None = N
         {
             "contract": found,
             "revision": revision,
-            "revisions": revisions,
+            "revisions": written,
             "columns": (columns := compared_wordings(found)),
             "wording_rows": wordings.compared([each.document for each in columns]),
             "attempts": attempts,
@@ -88,6 +88,7 @@ def show(request: PageRequest, contract_id: UUID, *, refused: Refused | None = N
             "may_cancel": _may_cancel(request, found),
             "may_resolve": found.state in verbs.RESOLVABLE
             and resolving.refusal(found, request.user, now=base.now()) is None,
+            "may_revise": revisions.may_revise(request, found),
             "may_retry": "contracts.retry" in request.permissions and _dead(found),
             "verdicts": VERDICTS,
             "refused": refused,

@@ -46,14 +46,6 @@ def show(
     """The form; with `refused`, each error stands at its field; with `tried`, what the edit would do stands above."""
     rows = ApprovalRequest.objects.select_related("contract", "revision")
     item = base.find(request, rows, pk=request_id)
-    revision = item.revision
-    asked = {
-        "parameters": _written(revision.parameters),
-        "expected_effect": _written(revision.expected_effect),
-        "not_before": _local(revision.not_before),
-        "reason": "",
-    }
-    by_field = _by_field(refused.errors if refused else ())
     no = approvals.refusal(item, request.user, now=base.now())
     return render(
         request,
@@ -62,16 +54,25 @@ def show(
             "item": item,
             "contract": item.contract,
             "digest": request.POST.get("digest", item.digest),
-            "fields": {
-                name: {"text": request.POST.get(name, asked[name]), "errors": by_field[name]} for name in FIELDS
-            },
             "refused": refused,
-            "other_errors": by_field[""],
             "tried": tried,
+            **filled(request, item.revision, refused),
             "may_decide": item.state == PENDING and no is None,
             "why_not": no.detail if no else "This request is no longer pending.",
         },
     )
+
+
+def filled(request: PageRequest, revision: Revision, refused: Refused | None) -> dict[str, Any]:
+    """The fields of a form for another wording: what was typed, or else what stands, each with what is wrong in it."""
+    stands = {
+        "parameters": _written(revision.parameters),
+        "expected_effect": _written(revision.expected_effect),
+        "not_before": _local(revision.not_before),
+        "reason": "",
+    }
+    errors = _by_field(refused.errors if refused else ())
+    return {"fields": {name: {"text": request.POST.get(name, stands[name]), "errors": errors[name]} for name in FIELDS}}
 
 
 @base.act("approvals.decide", shown_by=show)

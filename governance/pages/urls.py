@@ -24,6 +24,7 @@ from . import (
     policies,
     receipts,
     records,
+    revisions,
     second_factor,
     webhooks,
 )
@@ -42,6 +43,8 @@ urlpatterns = [
     path("approvals/<uuid:request_id>/withdraw", approvals.withdraw, name="withdraw"),
     path("contracts", contracts.contracts, name="contracts"),
     path("contracts/<uuid:contract_id>", contracts.contract, name="contract"),
+    path("contracts/<uuid:contract_id>/revise", revisions.revise, name="contract-revise"),
+    path("contracts/<uuid:contract_id>/revise/send", revisions.send, name="contract-revise-send"),
     path("contracts/<uuid:contract_id>/cancel", contracts.cancel, name="contract-cancel"),
     path("contracts/<uuid:contract_id>/resolve", contracts.resolve, name="contract-resolve"),
     path("contracts/<uuid:contract_id>/retry", contracts.retry, name="contract-retry"),

@@ -88,6 +88,14 @@ def test_whatever_is_opened_typed_or_refused_stays_accessible(
     look_at("edited")
     bea.go(f"/approvals/{requests['pool'].pk}")
     look_at("commented")
+    scene.decide(requests["release"], scene.users.dee, "request_changes", "Say which rack.")
+    ada = visit(**LOOKS[look])
+    ada.log_in("ada")
+    ada.go(f"/contracts/{requests['release'].contract_id}/revise")
+    expect(ada.page.get_by_role("button", name="Send this wording")).to_be_visible()
+    ada.page.screenshot(path=shots / f"review-revise-{look}.png", full_page=True)
+    if found := ada.violations():
+        wrong["revise"] = found
     assert wrong == {}
-    assert bea.complaints == []
+    assert bea.complaints == ada.complaints == []
     assert bea.elsewhere == []
