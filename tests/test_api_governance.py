@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from auditlog.models import Entry
@@ -245,6 +246,18 @@ def test_a_delegation_that_cannot_be_names_the_field(
     response = api.bea.post(f"{G}/delegations", body)
     assert (response.status_code, pointers(response)) == (status, wrong)
     assert not Delegation.objects.exists()
+
+
+def test_f_a_delegate_of_the_agents_owner_or_of_who_asked_is_refused(world: Governed, api: Any) -> None:
+    world.people.ada.groups.add(Group.objects.get(name="reviewers"))
+    assert world.people.cem
+    for delegator, request in (("ada", world.ask()), ("bea", world.submit(world.body(9001), user=world.people.bea))):
+        asked = getattr(request, "approval", request)
+        body = {"delegate": "cem", "ends_at": days(1), "reason": "On leave."}
+        assert getattr(api, delegator).post(f"{G}/delegations", body).status_code == 201
+        decision = {"verdict": "approve", "digest": asked.digest, "reason": "Fine."}
+        refused = api.cem.post(f"{G}/approvals/{asked.pk}/decision", decision)
+        assert (refused.status_code, refused.json()["code"]) == (403, "separation_of_duties")
 
 
 # --- break-glass -----------------------------------------------------------------------------------------------

@@ -263,6 +263,7 @@ def test_a_delegation_is_made_shown_where_it_counts_and_ended(world: Governed, b
     assert "Dee for Bea" in text(bea.get("/delegations"))
     request = world.ask()
     dee = visitor(world.people.dee)
+    assert "in the name of Bea" in text(dee.get(f"/approvals/{request.pk}"))
     assert dee.post(
         f"/approvals/{request.pk}/decide", {"verdict": "approve", "digest": request.digest}
     ).status_code in {
