@@ -316,7 +316,10 @@ def conclude(
         execution.observed, execution.outcome = findings.state, findings.judgement.outcome
         execution.confidence = contract.confidence = findings.judgement.confidence
         retry_after = _CONCLUSIONS[step](contract, execution, findings, retryable, now)
-        found = ("measurements", "observed", "outcome", "confidence", "recovered", "rollback_reason")
+        if execution.state == Execution.State.ROLLING_BACK:
+            # Whoever goes on under another token comes after a worker that may have begun to go back.
+            execution.token = lease.token
+        found = ("token", "measurements", "observed", "outcome", "confidence", "recovered", "rollback_reason")
         execution.save(update_fields=["state", "holds_target", "finished_at", *found])
         if not execution.holds_target:
             contracts.wake_waiting(contract.target, now=now)
