@@ -227,7 +227,7 @@ class DecisionAdmin(ReadOnlyAdmin):
     """What people said."""
 
     reads = "approvals.read"
-    list_display = ("request", "person_label", "verdict", "created_at", "withdrawn_at")
+    list_display = ("request", "person_label", "on_behalf_of_label", "verdict", "created_at", "withdrawn_at")
     list_filter = ("verdict",)
     search_fields = ("person_label", "=request__id", "digest")
     list_select_related = ("request",)

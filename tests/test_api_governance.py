@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.cache import cache
 from django.utils import timezone
 
 from auditlog.models import Entry
 from governance import seeds
 from governance.models import BreakGlass, Delegation, Freeze, FreezeException, Grant, Policy
+from grace_site.throttles import WriteRateThrottle
 from tests.harness.clients import Api
 from tests.harness.governed import Governed, newest
 from tests.harness.people import People
@@ -411,6 +413,19 @@ def test_lists_are_paged_by_key(world: Governed, api: Any) -> None:
             seen += [each["id"] for each in page["data"]]
             address = page["meta"]["next"]
         assert len(seen) == len(set(seen)) == 5, noun
+
+
+def test_writes_are_limited_by_the_minute_and_reads_go_on(
+    world: Governed, api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.clear()
+    monkeypatch.setattr(WriteRateThrottle, "THROTTLE_RATES", {"proposals": "2/min", "reports": "1/min"})
+    addresses = ("grants", "freezes", "delegations", "break-glass", "policies", "agents", "webhooks")
+    for number, noun in enumerate(addresses):
+        answered = api.administrator.post(f"{G}/{noun}", {"nothing": 1}).status_code
+        assert answered == (429 if number > 1 else 400), noun
+    assert api.administrator.get(f"{G}/grants").status_code == 200
+    cache.clear()
 
 
 def test_an_agent_reads_none_of_this(world: Governed) -> None:

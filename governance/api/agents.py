@@ -28,6 +28,8 @@ class AgentQuery(PageQuery):
 class Agents(Endpoint):
     """`/agents`"""
 
+    write_scope = "proposals"
+
     @operation(
         "list_agents",
         "Agents by name",
@@ -80,6 +82,8 @@ class OneAgent(Endpoint):
 class RotateAgent(Endpoint):
     """`/agents/{id}/rotate`"""
 
+    write_scope = "proposals"
+
     @operation(
         "rotate_agent_key",
         "A new key for an agent",
@@ -99,6 +103,8 @@ class RotateAgent(Endpoint):
 
 class RevokeAgent(Endpoint):
     """`/agents/{id}/revoke`"""
+
+    write_scope = "proposals"
 
     @operation(
         "revoke_agent",

@@ -39,6 +39,8 @@ class AllDeliveriesQuery(DeliveryQuery):
 class Webhooks(Endpoint):
     """`/webhooks`"""
 
+    write_scope = "proposals"
+
     @operation(
         "list_webhooks",
         "Receivers of facts, newest first",
@@ -75,6 +77,8 @@ class Webhooks(Endpoint):
 class OneWebhook(Endpoint):
     """`/webhooks/{id}`"""
 
+    write_scope = "proposals"
+
     @operation("get_webhook", "One receiver", tag=TAG, asks="webhooks.read", answer=shapes.WebhookShape)
     def get(self, request: Request, id: UUID) -> Response:
         """Without its secret."""
@@ -89,6 +93,8 @@ class OneWebhook(Endpoint):
 
 class RotateWebhook(Endpoint):
     """`/webhooks/{id}/rotate`"""
+
+    write_scope = "proposals"
 
     @operation(
         "rotate_webhook_secret",
@@ -145,6 +151,8 @@ class AllDeliveries(Endpoint):
 
 class Redeliver(Endpoint):
     """`/deliveries/{id}/redeliver`"""
+
+    write_scope = "proposals"
 
     @operation(
         "redeliver",
