@@ -16,7 +16,7 @@ from . import words
 MOST = 500
 """How many entries a page shows; the rest is found on the page of the log."""
 
-_BRIEFLY = ("reason", "confidence", "error", "code", "playbook", "error_pattern", "goal")
+_BRIEFLY = ("reason", "text", "confidence", "error", "code", "playbook", "error_pattern", "goal")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ _DID = {"approve": "approved", "reject": "rejected", "request_changes": "asked f
 _SENTENCES = {
     "approval.requested": "Approval asked for",
     "approval.decided": "Decision",
+    "approval.commented": "Comment",
     "approval.granted": "Approved",
     "approval.rejected": "Rejected",
     "approval.changes_requested": "Changes asked for",
