@@ -7,6 +7,7 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import pytest
 
 from tests.faults.house import House, Postgres
 from tests.faults.people import Agent, Reviewer
-from tests.faults.world import Counts, Keys, Lines, counting_server
+from tests.faults.systems import Cached, Rows, Starts, running_cache, running_programs
+from tests.faults.world import Act, Counts, Keys, Lines, counting_server
+from tests.harness import targets
 from tests.harness.installation import Installation
 
 
@@ -27,12 +30,20 @@ class Estate:
     lines: Lines
     keys: Keys
     counts: Counts
+    rows: Rows
+    cached: Cached
+    starts: Starts
     told: dict[str, Any]
 
     @property
     def installation(self) -> Installation:
         """What runs."""
         return self.house.installation
+
+    @property
+    def acts(self) -> list[Act]:
+        """An act of every executor that changes the world by itself."""
+        return [self.lines, self.keys, self.counts, self.rows, self.cached, self.starts]
 
     def agent(self, *acts: Any) -> Agent:
         """The agent of this installation, who proposes these acts in turn."""
@@ -50,11 +61,18 @@ def estate(tmp_path: Path) -> Iterator[Estate]:
     postgres = Postgres()
     lines = Lines(tmp_path)
     # Its sockets need a short path.
-    with counting_server() as counts, tempfile.TemporaryDirectory(prefix="grace-faults-") as home:
+    with ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory(prefix="grace-faults-"))
+        counts = stack.enter_context(counting_server())
+        cached = stack.enter_context(running_cache())
+        starts = stack.enter_context(running_programs())
+        rows = Rows(tmp_path)
+        listed = targets.write(tmp_path / "targets.toml", **rows.targets, **cached.targets, **starts.targets)
         installation = Installation(
             Path(home),
             DATABASE_URL=postgres.url,
             COMMANDS_FILE=str(lines.commands_file),
+            TARGETS_FILE=str(listed),
             HTTP_ALLOWED_URLS=f"{counts.url}/",
             JOB_LEASE_SECONDS="3",
             PROPOSAL_RATE_PER_MIN="10000",
@@ -64,8 +82,9 @@ def estate(tmp_path: Path) -> Iterator[Estate]:
         done = installation.manage("bootstrap", "--json", seconds=240)
         assert done.returncode == 0, done.stdout + done.stderr
         keys = Keys(installation.var_dir / "sandbox")
-        with installation.up():
-            yield Estate(House(installation, postgres), lines, keys, counts, json.loads(done.stdout))
+        stack.enter_context(installation.up())
+        house = House(installation, postgres)
+        yield Estate(house, lines, keys, counts, rows, cached, starts, json.loads(done.stdout))
 
 
 @pytest.fixture

@@ -31,11 +31,12 @@ NOTHING_LEFT = {"rolled_back", "failed", "cancelled", "expired"}
 
 
 def test_p_whatever_is_killed_every_contract_is_settled_and_nothing_happens_twice(estate: Estate, chance: int) -> None:
-    agent = estate.agent(estate.lines, estate.keys, estate.counts)
-    reviewer = estate.person("bea")
-    workers = [threading.Thread(target=each.work, daemon=True) for each in (agent, reviewer)]
+    agent = estate.agent(*estate.acts)
+    # Two of them: changing a database is tier_3.
+    people = [agent, estate.person("bea"), estate.person("cem")]
+    workers = [threading.Thread(target=each.work, daemon=True) for each in people]
     with ExitStack() as stack:
-        for each in (agent, reviewer):
+        for each in people:
             stack.callback(each.stop.set)
         for worker in workers:
             worker.start()
