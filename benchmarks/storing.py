@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, models
 
@@ -24,6 +25,7 @@ KINDS: dict[type[models.Model], str] = {
     Decision: "decision",
     Execution: "execution",
     Job: "job",
+    Entry: "entry",
 }
 REFERS = {
     "contract_id": "contract",
@@ -34,30 +36,29 @@ REFERS = {
 }
 
 
-def copy(template: Contract, first: int, last: int) -> None:
-    """Copies `first` to `last` (exclusive) of everything the database holds about a settled contract, a second apart.
+def copy(template_id: UUID, many: int) -> None:
+    """So many copies of everything the database holds about a settled contract, a second apart.
 
     Of its entries in the log the first is copied: what a long log costs is measured by `benchmarks.audit`.
     """
+    template = Contract.objects.get(pk=template_id)
+    request, execution = template.approval_requests.get(), template.executions.get()
     rows: dict[type[models.Model], Any] = {
         Contract: template.pk,
         Revision: template.revision.pk,
-        Assessment: template.assessments.get().pk,
-        ApprovalRequest: template.approval_requests.get().pk,
-        Decision: template.approval_requests.get().decisions.get().pk,
-        Execution: template.executions.get().pk,
-        Job: template.executions.get().job_id,
+        Assessment: request.assessment_id,
+        ApprovalRequest: request.pk,
+        Decision: request.decisions.get().pk,
+        Execution: execution.pk,
+        Job: execution.job_id,
+        Entry: Entry.objects.filter(contract_id=template.pk).order_by("id").values_list("pk", flat=True)[0],
     }
-    for start in range(first, last, AT_ONCE):
-        numbers = (start, min(start + AT_ONCE, last) - 1)
-        with connection.cursor() as cursor:
-            # The copies refer to each other; checking that row by row takes longer than writing them.
-            cursor.execute("SET session_replication_role = replica")
+    with connection.cursor() as cursor:
+        # The copies refer to each other; checking that row by row takes longer than writing them.
+        cursor.execute("SET session_replication_role = replica")
+        for start in range(0, many, AT_ONCE):
             for model, kind in KINDS.items():
-                _copy(cursor, model, kind, rows[model], numbers)
-            entry = Entry.objects.filter(contract_id=template.pk).order_by("id").values_list("pk", flat=True)[0]
-            _copy(cursor, Entry, "entry", entry, numbers)
-            cursor.execute("SET session_replication_role = DEFAULT")
+                _copy(cursor, model, kind, rows[model], (start, min(start + AT_ONCE, many) - 1))
 
 
 def settle_down() -> None:
