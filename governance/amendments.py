@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 
 from auditlog.actors import Actor
 
-from . import access, policies, policy, proposals
+from . import access, digest, policies, policy, proposals
 from .proposals import Submitted
 from .shapes import Proposal, repointed
 
@@ -35,6 +35,8 @@ def propose(
     """
     if user is not None:
         access.require(user, "policies.change")
+    if errors := digest.unfaithful(document, at="/policy"):
+        raise policy.InvalidPolicy(errors[0].detail, errors=errors)
     members = policy.parse(document, at="/policy").as_dict()
     wanted = policies.digest_of(members)
     if wanted == (before := policies.current()).digest:

@@ -74,9 +74,12 @@ class OwnReview(Refused):
     kind = Refused.Kind.FORBIDDEN
 
 
-def proposal_of(body: Mapping[str, Any]) -> Proposal:
-    """The action in the body of a request, which says in `reason` why. Raises what `Proposal.from_body` does."""
-    return Proposal.from_body({name: value for name, value in body.items() if name != "reason"})
+def read(body: Mapping[str, Any]) -> tuple[Proposal, str]:
+    """The action in the body of a request, and its `reason`. Raises NoReason and what `Proposal.from_body` does."""
+    reason = body.get("reason", "")
+    if not isinstance(reason, str):
+        raise NoReason("A text is expected.", errors=[FieldError("/reason", "wrong_type", "A text is expected.")])
+    return Proposal.from_body({name: value for name, value in body.items() if name != "reason"}), reason
 
 
 def use(

@@ -111,7 +111,7 @@ def _sensible(
         errors.append(FieldError("/groups", "invalid", "Only groups you are in can be named."))
     if starts_at > now + LATEST_START:
         errors.append(FieldError("/starts_at", "out_of_range", f"At most {LATEST_START.days} days ahead."))
-    if not starts_at < ends_at <= starts_at + LONGEST:
+    if not timedelta(0) < ends_at - starts_at <= LONGEST:
         detail = f"After it starts and now, and at most {LONGEST.days} days after it starts."
         errors.append(FieldError("/ends_at", "out_of_range", detail))
     if errors:

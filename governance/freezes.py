@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -86,7 +86,7 @@ def _sensible(name: str, rule: str, duration_seconds: int, minimum_tier: str, re
         errors.append(FieldError("/reason", "missing", f"A reason of at most {MAX_REASON_CHARS} characters."))
     if minimum_tier not in set(Tier):
         errors.append(FieldError("/minimum_tier", "not_allowed", f"One of {', '.join(Tier)} is expected."))
-    if not timedelta(minutes=1) <= timedelta(seconds=duration_seconds) <= freezing.LONGEST:
+    if not 60 <= duration_seconds <= freezing.LONGEST.total_seconds():
         detail = f"From one minute to {freezing.LONGEST.days} days, in seconds."
         errors.append(FieldError("/duration_seconds", "out_of_range", detail))
     try:

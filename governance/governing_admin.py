@@ -74,11 +74,12 @@ def _makes_agent(pressed: Pressed) -> object:
 
 def _rotates_key(pressed: Pressed) -> object:
     form = typed.Form(pressed.form)
-    overlap, days = form.whole("overlap", otherwise=24), form.whole("key_days", otherwise=agents.KEY_DAYS)
+    overlap = form.span("overlap", otherwise=agents.OVERLAP)
+    days = form.whole("key_days", otherwise=agents.KEY_DAYS)
     form.finish()
     key = agents.rotate(
         agent_id=pressed.row.pk,
-        overlap=timedelta(hours=min(overlap, 10**6)),
+        overlap=overlap,
         key_days=days,
         by=pressed.by,
         now=timezone.now(),
@@ -393,9 +394,11 @@ def _breaks_glass(pressed: Pressed) -> object:
         "parameters": form.object("parameters"),
         "expected_effect": form.object("expected_effect"),
         "justification": pressed.reason,
+        "reason": pressed.reason,
     }
     form.finish()
-    return breakglass.use(proposal=breakglass.proposal_of(body), reason=pressed.reason, **_who(pressed))
+    proposal, reason = breakglass.read(body)
+    return breakglass.use(proposal=proposal, reason=reason, **_who(pressed))
 
 
 def _reviews(pressed: Pressed) -> object:
@@ -510,11 +513,11 @@ def _makes_webhook(pressed: Pressed) -> object:
 
 def _rotates_secret(pressed: Pressed) -> object:
     form = typed.Form(pressed.form)
-    overlap = form.whole("overlap", otherwise=24)
+    overlap = form.span("overlap", otherwise=webhooks.OVERLAP)
     form.finish()
     made = webhooks.rotate(
         webhook_id=pressed.row.pk,
-        overlap=timedelta(hours=max(-1, min(overlap, 10**6))),
+        overlap=overlap,
         by=pressed.by,
         now=timezone.now(),
     )

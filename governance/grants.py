@@ -9,10 +9,10 @@ from django.contrib.auth.models import User
 
 from auditlog.actors import Actor
 
-from . import access, granting, proposals
+from . import access, digest, granting, proposals
 from .models import Grant
 from .proposals import Submitted
-from .shapes import Proposal, repointed
+from .shapes import NotStorable, Proposal, repointed
 
 
 def ask(
@@ -31,8 +31,8 @@ def ask(
 ) -> Submitted:
     """Ask that an agent may do this so many times until then without asking: a tier_3 contract `grant.create`.
 
-    `target` is a glob, `when` a CEL condition over `parameters`. Raises what `proposals.submit` refuses, naming the
-    arguments.
+    `target` is a glob, `when` a CEL condition over `parameters`. Raises NotStorable and what
+    `proposals.submit` refuses, naming the arguments.
     """
     if user is not None:
         access.require(user, "grants.ask")
@@ -43,6 +43,8 @@ def ask(
         "max_uses": max_uses,
         "expires_at": expires_at.isoformat(),
     }
+    if errors := digest.unfaithful({**parameters, "when": when, "reason": reason}):
+        raise NotStorable("Something in the grant would not be kept as it is.", errors=errors)
     proposal = Proposal(
         action_type=granting.CREATE,
         target=f"grant:{agent}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -53,6 +53,10 @@ class Form:
     def hours(self, name: str) -> Any:
         """Hours, perhaps with a fraction, in seconds."""
         return self._read(name, lambda text: round(float(text) * 3600), "A number of hours is expected.", None)
+
+    def span(self, name: str, *, otherwise: timedelta) -> Any:
+        """A length of time, typed in hours; `otherwise` when nothing was."""
+        return self._read(name, lambda text: timedelta(hours=float(text)), "A number of hours is expected.", otherwise)
 
     def time(self, name: str, *, required: bool = True) -> Any:
         """A time in UTC, as browsers send one."""

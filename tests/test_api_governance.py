@@ -351,6 +351,43 @@ def test_a_version_that_is_not_there_is_not_found(world: Governed, api: Any, add
     assert api.eve.get(f"{G}/{address}").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("noun", "body", "wrong"),
+    [
+        ("freezes", {**freeze_body(), "duration_seconds": 10**30}, "/duration_seconds"),
+        ("grants", {**GRANT, "expires_at": "9999-12-31T23:59:59Z"}, "/expires_at"),
+        ("grants", {**GRANT, "expires_at": days(7), "max_uses": 10**30}, "/max_uses"),
+        ("grants", {**GRANT, "expires_at": days(7), "agent": "\ud800"}, "/agent"),
+        ("delegations", {"delegate": "cem", "ends_at": "9999-12-31T23:59:59Z", "reason": "x"}, "/ends_at"),
+        ("delegations", {"delegate": "\x00", "ends_at": days(1), "reason": "x"}, "/delegate"),
+        (
+            "policies",
+            {"policy": {"rules": [{"name": "\ud800", "effect": "deny"}]}, "reason": "x"},
+            "/policy/rules/0/name",
+        ),
+        (
+            "policies",
+            {"policy": {"rules": [], "tiers": {"tier_2": {"denials": 10**30}}}, "reason": "x"},
+            "/policy/tiers",
+        ),
+        ("break-glass", {"reason": {"a": 1}}, "/reason"),
+    ],
+)
+def test_what_lies_at_the_edges_names_the_field(
+    world: Governed, api: Any, noun: str, body: dict[str, Any], wrong: str
+) -> None:
+    assert world.people.cem
+    response = api.bea.post(f"{G}/{noun}", body)
+    assert response.status_code in {400, 422}, response.content
+    assert any(pointer.startswith(wrong) for pointer in pointers(response)), response.content
+
+
+def test_a_delegation_at_the_end_of_time_is_refused(world: Governed, api: Any) -> None:
+    assert world.people.cem
+    edge = {"starts_at": "9999-12-30T00:00:00Z", "ends_at": "9999-12-31T23:59:59Z"}
+    assert "/starts_at" in pointers(api.bea.post(f"{G}/delegations", {"delegate": "cem", "reason": "x", **edge}))
+
+
 # --- agents and webhooks ---------------------------------------------------------------------------------------
 
 

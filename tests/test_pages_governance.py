@@ -423,6 +423,7 @@ def test_an_agent_is_made_and_its_key_shown_once(world: Governed, admin: Client)
         ({"owner": "nobody"}, "owner"),
         ({"key_days": "0"}, "key_days"),
         ({"open_request_limit": "some"}, "open_request_limit"),
+        ({"open_request_limit": "9" * 300}, "open_request_limit"),
     ],
 )
 def test_an_agent_that_cannot_be_keeps_what_was_typed(
@@ -465,6 +466,12 @@ def test_a_webhook_is_made_rotated_and_switched_off(world: Governed, admin: Clie
     assert delivery.state == "pending"
     assert admin.post(f"/webhooks/{hook.pk}/off").status_code == 302
     assert "Switch it off" not in text(admin.get(f"/webhooks/{hook.pk}"))
+
+
+@pytest.mark.parametrize("overlap", ["-1e300", "1e300", "nan", "inf", "-1", "721", "soon"])
+def test_an_overlap_that_cannot_be_is_named(world: Governed, admin: Client, overlap: str) -> None:
+    response = admin.post(f"/agents/{world.agent.pk}/rotate", {"overlap": overlap, "key_days": "30"})
+    assert list(wrong(response)) == ["overlap"]
 
 
 def test_an_address_that_may_not_be_told_is_named(world: Governed, admin: Client) -> None:

@@ -100,9 +100,10 @@ class BreakGlassUses(Endpoint):
     )
     def post(self, request: Request) -> Response:
         """What would have run by itself does so, and no glass is broken."""
+        proposal, reason = breakglass.read(self.body)
         used = breakglass.use(
-            proposal=breakglass.proposal_of(self.body),
-            reason=str(self.body.get("reason", "")),
+            proposal=proposal,
+            reason=reason,
             idempotency_key=request.headers.get("Idempotency-Key"),
             by=self.actor,
             user=self.user,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -84,12 +83,13 @@ def create(request: PageRequest) -> HttpResponse:
 def rotate(request: PageRequest, agent_id: UUID) -> HttpResponse:
     """Give an agent another key, and show it this once."""
     form = typed.Form(request.POST)
-    overlap, days = form.whole("overlap", otherwise=24), form.whole("key_days", otherwise=verbs.KEY_DAYS)
+    overlap = form.span("overlap", otherwise=verbs.OVERLAP)
+    days = form.whole("key_days", otherwise=verbs.KEY_DAYS)
     form.finish()
     agent = base.find(request, Agent.objects.all(), pk=agent_id)
     key = verbs.rotate(
         agent_id=agent_id,
-        overlap=timedelta(hours=min(overlap, 10**6)),
+        overlap=overlap,
         key_days=days,
         by=principals.actor_of(request.user),
         now=base.now(),

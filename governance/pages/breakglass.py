@@ -65,12 +65,14 @@ def use(request: PageRequest) -> HttpResponse:
         "parameters": form.object("parameters"),
         "expected_effect": form.object("expected_effect"),
         "justification": form.text("reason"),
+        "reason": form.text("reason"),
     }
     form.finish()
     with repointed(parameters="/parameters"):
+        proposal, reason = verbs.read(body)
         used = verbs.use(
-            proposal=verbs.proposal_of(body),
-            reason=form.text("reason"),
+            proposal=proposal,
+            reason=reason,
             by=principals.actor_of(request.user),
             user=request.user,
             now=base.now(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import UUID
 
 from django.contrib import messages
@@ -81,11 +80,11 @@ def create(request: PageRequest) -> HttpResponse:
 def rotate(request: PageRequest, webhook_id: UUID) -> HttpResponse:
     """Give a receiver another secret, and show it this once."""
     form = typed.Form(request.POST)
-    overlap = form.whole("overlap", otherwise=24)
+    overlap = form.span("overlap", otherwise=verbs.OVERLAP)
     form.finish()
     made = verbs.rotate(
         webhook_id=webhook_id,
-        overlap=timedelta(hours=max(-1, min(overlap, 10**6))),
+        overlap=overlap,
         by=principals.actor_of(request.user),
         now=base.now(),
     )
