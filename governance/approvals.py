@@ -402,7 +402,11 @@ def _admit(contract: Contract, request: ApprovalRequest, word: _Word) -> None:
         raise StaleDigest("This is not what the request asks now; read it again and decide on its digest.")
     if word.user.pk in _heard(request):
         raise AlreadyDecided("You have decided on this request, or somebody in your name; withdraw first.")
-    if request.requirements.get("second_factor") and not word.second_factor:
+    _prove(Requirements.from_dict(request.requirements), word)
+
+
+def _prove(requirements: Requirements, word: _Word) -> None:
+    if requirements.second_factor and not word.second_factor:
         raise SecondFactorRequired("The policy asks for a second factor to decide this.")
 
 
@@ -542,8 +546,10 @@ def _examined_edit(request_id: UUID, word: _Word, changes: Changes) -> tuple[Exa
     examined = asking.examine(wording, user=principals.behind(request.contract), now=word.now)
     if examined.evaluation.ruling.denied:
         raise EditDenied(examined.evaluation.ruling.reason)
-    least = Requirements.from_dict(request.requirements)
-    return examined.at_least(request.tier, least), wording
+    examined = examined.at_least(request.tier, Requirements.from_dict(request.requirements))
+    # The editor approves the edited wording, which may ask for more than the one that was shown.
+    _prove(examined.evaluation.ruling.requirements, word)
+    return examined, wording
 
 
 @dataclass(frozen=True)

@@ -252,3 +252,24 @@ def test_the_admin_shows_no_secret(users: People) -> None:
         shown = client.get(address)
         assert shown.status_code == 200
         assert device.key not in shown.content.decode()
+
+
+def test_an_edit_into_what_asks_for_it_is_no_way_around_it(users: People, var_dir: Any) -> None:
+    world = Governed(var_dir / "sandbox", users)
+    rule = {
+        "name": "high ports",
+        "effect": "tier_2",
+        "action_types": ["config.update"],
+        "when": "parameters.merge.port > 9400",
+        "requirements": {"second_factor": True},
+    }
+    world.policy(rule)
+    asked = world.ask()
+    body = world.body(9500)
+    edits = {"parameters": body["parameters"], "expected_effect": body["expected_effect"]}
+    with pytest.raises(Refused) as no:
+        world.decide(asked, users.bea, edits=edits)
+    assert no.value.code == "second_factor_required"
+    assert contract_of(asked).state == "awaiting_approval"
+    opened = world.decide(asked, users.bea, edits=edits, second_factor=True)
+    assert opened.state == "approved"
