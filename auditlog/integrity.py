@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -17,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.db.models import Exists, Min, OuterRef, QuerySet
 
 from . import (
@@ -95,7 +96,9 @@ def check_incrementally(now: datetime) -> IntegrityRun:
 
 def _catch_up(now: datetime) -> None:
     """After a night switched off, everything is late and nothing is wrong: only what cannot catch up is a finding."""
-    sequencer.run(now)
+    # What cannot be placed (a queue or a tree that was tampered with) must not keep it from being looked for.
+    with suppress(IntegrityError, ValueError):
+        sequencer.run(now)
     if _late(now):
         signer.sign_if_due(now)
 
@@ -178,12 +181,16 @@ def _counts(report: Report) -> list[Found]:
         cursor.execute(
             "SELECT (SELECT count(*) FROM auditlog_entry), (SELECT count(*) FROM auditlog_leaf),"
             ' (SELECT count(*) FROM auditlog_pending), (SELECT coalesce(max("index") + 1, 0) FROM auditlog_leaf),'
-            " (SELECT coalesce(max(size), 0) FROM auditlog_tree)"
+            " (SELECT coalesce(max(size), 0) FROM auditlog_tree),"
+            # No index keeps the queue from holding an entry twice, or one that has its place: neither may make up
+            # in number for one that was dropped.
+            " (SELECT count(DISTINCT p.entry_id) FROM auditlog_pending p JOIN auditlog_entry e ON e.id = p.entry_id"
+            " WHERE NOT EXISTS (SELECT 1 FROM auditlog_leaf l WHERE l.entry_id = p.entry_id))"
         )
-        entries, leaves, pending, end, size = cursor.fetchone()
+        entries, leaves, pending, end, size, waiting = cursor.fetchone()
     report.pending = pending
     found = []
-    if entries != leaves + pending:
+    if entries != leaves + pending or waiting != pending:
         found += _unplaced() or [
             Found("entry_count", "log", f"{entries} entries, but {leaves} leaves and {pending} pending.")
         ]
@@ -211,6 +218,16 @@ def _unplaced() -> list[Found]:
     found += [
         Found("entry_missing", f"entry {row.entry_id}", f"Entry {row.entry_id} is pending, but it is gone.")
         for row in ghosts.order_by("pk")[:NAMED_AT_MOST]
+    ]
+    earlier = Pending.objects.filter(entry_id=OuterRef("entry_id"), pk__lt=OuterRef("pk"))
+    again = Pending.objects.filter(Exists(earlier) | Exists(Leaf.objects.filter(entry_id=OuterRef("entry_id"))))
+    found += [
+        Found(
+            "entry_queued_twice",
+            f"entry {row.entry_id}",
+            f"Entry {row.entry_id} is pending, but it has its place already, or is pending before.",
+        )
+        for row in again.order_by("pk")[:NAMED_AT_MOST]
     ]
     return found
 

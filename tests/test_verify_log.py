@@ -183,6 +183,15 @@ def delete_pending_entry() -> None:
     Pending.objects.create(entry_id=uuid4(), leaf_hash=bytes(32), recorded_at=NOW)
 
 
+def queue_twice() -> None:
+    Pending.objects.create(entry_id=entry_at(5), leaf_hash=bytes(32), recorded_at=NOW)
+
+
+def queue_another_instead() -> None:
+    drop_pending()
+    queue_twice()
+
+
 def edit_tree() -> None:
     Tree.objects.update(root=bytes(32))
 
@@ -241,6 +250,8 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (rewrite_and_sign_again, {"rewritten"}, "the signer's memory"),
     (drop_pending, {"entry_unplaced"}, "system.heartbeat"),
     (delete_pending_entry, {"entry_missing"}, "pending"),
+    (queue_twice, {"entry_queued_twice"}, "has its place already"),
+    (queue_another_instead, {"entry_queued_twice", "entry_unplaced"}, "system.heartbeat"),
     (edit_tree, {"tree_edited"}, "tree"),
     (edit_tile, {"tile_edited"}, "tile 0/1"),
     (delete_tile, {"tile_missing"}, "tile 0/1"),
@@ -263,6 +274,14 @@ def test_tampering_is_detected_and_named(
         tamper()
     assert expected <= kinds(), details()
     assert words.lower() in details().lower()
+
+
+@pytest.mark.parametrize("tamper", [queue_twice, queue_another_instead])
+def test_what_stops_the_sequencer_does_not_stop_the_check(signed: Checkpoint, tamper: Callable[[], None]) -> None:
+    with flushable():
+        tamper()
+    run = integrity.check_incrementally(NOW)
+    assert "entry_queued_twice" in run.findings
 
 
 @pytest.mark.parametrize("name", ["auditlog_entry", "auditlog_leaf", "auditlog_tile", "auditlog_checkpoint"])
