@@ -477,9 +477,9 @@ def test_a_heartbeat_extends_up_to_the_deadline_and_says_when_to_stop(
     asked = offered(story, web)
     permit = claim(indexer)
     assert permit["good_until"] == permit["deadline_at"]
-    listed_again = Permit.objects.get()
-    listed_again.heartbeat_seconds = 20
-    listed_again.save()
+    row = Permit.objects.get()
+    row.heartbeat_seconds = 20
+    row.save()
     alive = indexer.post(f"{PERMITS}/{permit['id']}/heartbeat", {"permit": permit["permit"]}).json()["data"]
     assert (alive["stop"], alive["good_until"] < permit["deadline_at"]) == (False, True)
     assert story.agent.post(f"{CONTRACTS}/{asked['id']}/cancel", {"reason": "not needed"}).status_code == 200
