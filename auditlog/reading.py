@@ -48,7 +48,7 @@ def remembered(read: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
     return ask
 
 
-def tell(read: Callable[..., Answer], *args: Any, answer: Answer, **kwargs: Any) -> None:
+def tell(read: Callable[..., Any], *args: Any, answer: Any, **kwargs: Any) -> None:
     """Within `once()`: this is what a remembered function answers to these arguments, found out with others."""
     known = _read.get()
     if known is not None:
