@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.faults.house import House, Postgres
-from tests.faults.people import Agent, Reviewer
+from tests.faults.people import Agent, Contractor, Reviewer
 from tests.faults.systems import Cached, Rows, Starts, running_cache, running_programs
-from tests.faults.world import Act, Counts, Keys, Lines, counting_server
+from tests.faults.world import Act, Counts, Handed, Keys, Lines, counting_server
 from tests.harness import targets
 from tests.harness.installation import Installation
 
@@ -42,8 +42,13 @@ class Estate:
 
     @property
     def acts(self) -> list[Act]:
-        """An act of every executor that changes the world by itself."""
-        return [self.lines, self.keys, self.counts, self.rows, self.cached, self.starts]
+        """An act of every executor."""
+        handed = Handed(self.counts.url, self.counts.counted)
+        return [self.lines, self.keys, self.counts, self.rows, self.cached, self.starts, handed]
+
+    def contractor(self) -> Contractor:
+        """Who does what is handed out."""
+        return Contractor(self.installation.url, self.told["agent"]["key"])
 
     def agent(self, *acts: Any) -> Agent:
         """The agent of this installation, who proposes these acts in turn."""
@@ -67,7 +72,9 @@ def estate(tmp_path: Path) -> Iterator[Estate]:
         cached = stack.enter_context(running_cache())
         starts = stack.enter_context(running_programs())
         rows = Rows(tmp_path)
-        listed = targets.write(tmp_path / "targets.toml", **rows.targets, **cached.targets, **starts.targets)
+        listed = targets.write(
+            tmp_path / "targets.toml", **rows.targets, **cached.targets, **starts.targets, **Handed.targets
+        )
         installation = Installation(
             Path(home),
             DATABASE_URL=postgres.url,

@@ -151,6 +151,32 @@ class Counts:
         return self.counted[name]
 
 
+class Handed(Counts):
+    """`remote`: the same count, made by an external agent which holds a permit."""
+
+    targets: JsonDict = {
+        "remotes": {
+            "count": {"agents": ["sandbox-agent"], "claim_seconds": 60, "heartbeat_seconds": 5, "timeout_seconds": 12}
+        }
+    }
+
+    def proposal(self, name: str) -> JsonDict:
+        url = f"{self.url}/counts/{name}"
+        return {
+            "action_type": "remote",
+            "target": "remote:count",
+            "parameters": {
+                "remote": "count",
+                "arguments": {"url": url},
+                "observe": {"url": url},
+                "compensate": {"method": "DELETE", "url": url},
+            },
+            "expected_effect": {
+                "success_criteria": [{"type": "state_match", "path": "json.count", "equals": 1, "required": True}]
+            },
+        }
+
+
 @contextmanager
 def counting_server() -> Iterator[Counts]:
     """A server in this process that the campaign leaves alone, on loopback."""
