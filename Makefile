@@ -112,9 +112,17 @@ foreign: $(VENV)/test.installed $(GO) $(GOCODE)/src/golang.org/x/mod $(SIGSTORE)
 screenshots: $(VENV)/test.installed $(CHROMIUM) ## Make the pictures in docs/images anew
 	$(BIN)/python -m pytest tests/browser -m screenshots
 
-bench: $(VENV)/test.installed ## Measure what the log and a lifecycle cost, beside others; takes a while
-	$(BIN)/python -m benchmarks.audit
-	$(BIN)/python -m benchmarks.lifecycle
+# The packages the log's cost is compared with, where they cannot get in the way.
+var/bench/audit/installed: benchmarks/requirements.txt $(VENV)/test.installed
+	$(BIN)/python -m uv pip install --quiet --no-deps --require-hashes --target var/bench/audit -r benchmarks/requirements.txt
+	touch $@
+
+# With BENCH=--json both print JSON.
+BENCH ?=
+
+bench: $(VENV)/test.installed var/bench/audit/installed ## Measure what the log and a lifecycle cost, beside others; takes a while
+	$(BIN)/python -m benchmarks.audit $(BENCH)
+	$(BIN)/python -m benchmarks.lifecycle $(BENCH)
 
 schema: $(VENV)/test.installed ## Write docs/openapi.yaml anew
 	GRACE_ENV_FILE= $(BIN)/python manage.py spectacular --file docs/openapi.yaml
@@ -123,6 +131,7 @@ lock: $(VENV)/test.installed ## Pin the newest versions that fit
 	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o requirements.txt requirements.in
 	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o requirements-dev.txt requirements-dev.in
 	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade -o .ci/sigstore/requirements.txt .ci/sigstore/requirements.in
+	$(BIN)/python -m uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-deps --upgrade -o benchmarks/requirements.txt benchmarks/requirements.in
 
 clean: ## Remove what was made here, except VAR_DIR
 	rm -rf $(VENV) .ci/sigstore/.venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,9 +3,9 @@
     python -m benchmarks.audit [writers] [saves] [integrity] [offline] [--json] [--entries N] [--rounds N] [--seconds S]
 
 A private PostgreSQL (with synchronous commits) and a broker are started for it. `saves` compares with other packages;
-install them where they cannot get in the way, and say where (PACKAGES, by default var/bench; `make bench` does):
+install them where they cannot get in the way, and say where (PACKAGES, by default var/bench/audit; `make bench` does):
 
-    python -m uv pip install --target var/bench -r benchmarks/requirements.txt
+    python -m uv pip install --no-deps --target var/bench/audit -r benchmarks/requirements.txt
 """
 
 from __future__ import annotations
@@ -96,16 +96,17 @@ class Watch:
 
 
 def measure_integrity(entries: int) -> Found:
-    """Periodic runs over a large log, and what they and a full pass take at a tenth of it and at all of it."""
+    """Periodic runs over a log that grows to this many entries, and the full pass of once a day."""
     found: Found = {}
-    fill(entries // 10)
-    found[f"a full pass over {entries // 10:,} entries"] = alone(full_pass)
-    fill(entries - entries // 10)
-    found[f"a full pass over {entries:,} entries"] = alone(full_pass)
-    found["the first run, over everything"] = alone(periodic_run)
+    tenth = entries // 10
+    fill(tenth)
+    found[f"the first run, over {tenth:,} entries"] = alone(periodic_run)
+    fill(entries - tenth)
+    found[f"a run after {entries - tenth:,} new ones"] = alone(periodic_run)
     found["a periodic run"] = alone(periodic_run)
     fill(10_000)
-    found["a periodic run after 10,000 new entries"] = alone(periodic_run)
+    found["a periodic run after 10,000 new ones"] = alone(periodic_run)
+    found["a full pass"] = alone(full_pass)
     return {"entries": entries, **found}
 
 
@@ -229,7 +230,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=1_000_000, help="size of the log that is checked")
     parser.add_argument("--rounds", type=int, default=15, help="how often contenders take turns")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of each race of writers")
-    parser.add_argument("--packages", type=Path, default=ROOT / "var" / "bench", help="where the others are")
+    parser.add_argument("--packages", type=Path, default=ROOT / "var" / "bench" / "audit", help="where the others are")
     given = parser.parse_args()
     parts = given.parts or PARTS
     if unknown := set(parts) - set(PARTS):

@@ -13,10 +13,10 @@ from benchmarks.stage import Found, psql
 CONTENDERS = ("none", "grace", "django-auditlog", "django-simple-history", "django-pghistory")
 # What is saved, how many saves share a transaction, and how many such transactions make a turn.
 TURNS = {
-    "an order, alone in its transaction": ("order", 1, 60),
-    "an order, one of ten in a transaction": ("order", 10, 12),
-    "a slim item, alone in its transaction": ("item", 1, 60),
-    "a slim item, one of ten in a transaction": ("item", 10, 12),
+    "an order, alone in its transaction": ("order", 1, 150),
+    "an order, one of ten in a transaction": ("order", 10, 40),
+    "a slim item, alone in its transaction": ("item", 1, 150),
+    "a slim item, one of ten in a transaction": ("item", 10, 40),
 }
 
 

@@ -28,7 +28,12 @@ CHAIN = (
     "CREATE TABLE bench_row (id int PRIMARY KEY, amount int)",
     "INSERT INTO bench_row SELECT n, 0 FROM generate_series(1, 20) n",
 )
-COMMITS = {"quick": "commit_delay = 0", "slow": "commit_delay = 3000"}
+# How long a commit takes the server at least, in microseconds, and how long a request works after it said what it does.
+STAGES = {
+    "quick commits": (0, 0.0),
+    "commits of 3 ms": (3000, 0.0),
+    "quick commits of requests that take 5 ms more": (0, 0.005),
+}
 
 
 def append_to_chain() -> None:
@@ -73,8 +78,8 @@ def append_to_grace() -> None:
     )
 
 
-def transactions(kind: str, two_rows: bool) -> Callable[[random.Random], None]:
-    """One request: it says something, or changes two of everybody's rows and says so of each."""
+def transactions(kind: str, two_rows: bool, work: float) -> Callable[[random.Random], None]:
+    """One request: it says something, or changes two of everybody's rows and says so of each; then it works on."""
     from django.db import connection, transaction
 
     from auditlog import log
@@ -92,12 +97,14 @@ def transactions(kind: str, two_rows: bool) -> Callable[[random.Random], None]:
                 say()
             if not two_rows:
                 say()
+            if work:
+                time.sleep(work)
 
     return run
 
 
 def write(orders: Connection, seed: int) -> None:
-    """A writer's process. Each order is a kind, whether to change two rows, and seconds; None ends it.
+    """A writer's process. An order is a kind, whether to change two rows, how long to work, and seconds; None ends it.
 
     Answers with how many transactions it committed, and how many deadlocked.
     """
@@ -110,8 +117,8 @@ def write(orders: Connection, seed: int) -> None:
     connection.ensure_connection()
     orders.send("ready")
     while order := orders.recv():
-        kind, two_rows, seconds = order
-        run = transactions(kind, two_rows)
+        kind, two_rows, work, seconds = order
+        run = transactions(kind, two_rows, work)
         done = deadlocks = 0
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -163,14 +170,16 @@ class Crowd:
         for line in self._lines:
             line.recv()
 
-    def race(self, kind: str, writers: int, seconds: float, *, two_rows: bool = False) -> tuple[float, float, int]:
+    def race(
+        self, kind: str, writers: int, seconds: float, *, two_rows: bool = False, work: float = 0.0
+    ) -> tuple[float, float, int]:
         """Transactions per second, deadlocks per 1,000 transactions, entries still waiting for their place."""
         *crowd, sequencer = self._lines
         crowd = crowd[:writers]
         if kind == "grace":
             sequencer.send("start")
         for line in crowd:
-            line.send((kind, two_rows, seconds))
+            line.send((kind, two_rows, work, seconds))
         counts = [line.recv() for line in crowd]
         waiting = 0
         if kind == "grace":
@@ -188,14 +197,15 @@ class Crowd:
 
 
 def measure(url: str, seconds: float, rounds: int) -> Found:
-    """Throughput at 1, 4 and 8 writers, with quick and slow commits; deadlocks when two rows are changed."""
+    """Throughput at 1, 4 and 8 writers on each stage; deadlocks when two rows are changed."""
     psql(url, *CHAIN)
     crowd = Crowd(8)
     found: Found = {}
-    for commits, setting in COMMITS.items():
-        psql(url, f"ALTER SYSTEM SET {setting}", "ALTER SYSTEM SET commit_siblings = 0", "SELECT pg_reload_conf()")
+    for words, (delay, work) in STAGES.items():
+        slow = f"ALTER SYSTEM SET commit_delay = {delay}"
+        psql(url, slow, "ALTER SYSTEM SET commit_siblings = 0", "SELECT pg_reload_conf()")
         for writers in (1, 4, 8):
-            found[f"{commits} commits, writers: {writers}"] = _compared(crowd, writers, seconds, rounds)
+            found[f"{words}, writers: {writers}"] = _compared(crowd, writers, seconds, rounds, work)
     psql(url, "ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
     found["deadlocks per 1000 transactions that change two rows, writers: 8"] = {
         kind: round(crowd.race(kind, 8, 5 * seconds, two_rows=True)[1], 1) for kind in KINDS
@@ -204,8 +214,8 @@ def measure(url: str, seconds: float, rounds: int) -> Found:
     return found
 
 
-def _compared(crowd: Crowd, writers: int, seconds: float, rounds: int) -> Found:
-    races = [{kind: crowd.race(kind, writers, seconds) for kind in KINDS} for _ in range(rounds)]
+def _compared(crowd: Crowd, writers: int, seconds: float, rounds: int, work: float) -> Found:
+    races = [{kind: crowd.race(kind, writers, seconds, work=work) for kind in KINDS} for _ in range(rounds)]
     rates = {kind: [race[kind][0] for race in races] for kind in KINDS}
     return {
         **{f"{kind}_per_second": round(statistics.median(rates[kind])) for kind in KINDS},
