@@ -61,7 +61,7 @@ class NotEnrolled(Refused):
 
 def is_enrolled(user: User) -> bool:
     """Whether the person has a second factor that was confirmed."""
-    return TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).exists()
+    return bool(TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).exists())
 
 
 def begun(user: User, *, now: datetime) -> TOTPDevice | None:
