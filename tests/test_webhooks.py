@@ -266,3 +266,10 @@ def test_what_is_switched_off_gets_no_new_secret(receiver: Receiver) -> None:
         webhooks.rotate(webhook_id=created.webhook.pk, by=SYSTEM, now=datetime.now(UTC))
     with pytest.raises(webhooks.BadOverlap):
         webhooks.rotate(webhook_id=created.webhook.pk, overlap=timedelta(days=31), by=SYSTEM, now=datetime.now(UTC))
+
+
+def test_the_query_of_an_address_stays_out_of_the_log(receiver: Receiver) -> None:
+    create(f"{receiver.url}?key=hush-hush")
+    entry = Entry.objects.get(fact="webhook.created")
+    assert entry.data["url"].rstrip("/") == receiver.url.rstrip("/")
+    assert b"hush-hush" not in bytes(entry.bytes)
