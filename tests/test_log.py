@@ -350,6 +350,17 @@ def test_secrets_are_known_by_their_names(name: str, secret: bool) -> None:
     assert redaction.scrub({name: "value"}) == {name: redaction.REDACTED if secret else "value"}
 
 
+def test_names_registered_later_are_withheld_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_names", dict(redaction._names))
+    long = "shoe_size" * 20
+    assert not redaction.is_secret("shoe_size")
+    assert not redaction.is_secret(long)
+    redaction.register_names("shoes", "(shoe_size)+")
+    assert redaction.is_secret("shoe_size")
+    assert redaction.is_secret(long)
+    redaction._known.cache_clear()
+
+
 def test_redaction_leaves_numbers_and_looks_into_structures() -> None:
     assert redaction.scrub({"token": 7, "cookies": [{"cookie": ["a"]}], "a": "Bearer abcdefghijkl"}) == {
         "token": 7,
