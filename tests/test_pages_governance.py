@@ -271,6 +271,7 @@ def test_a_delegation_is_made_shown_where_it_counts_and_ended(world: Governed, b
         302,
     }
     assert "Dee for Bea" in re.sub(r"<[^>]+>", "", text(bea.get(f"/approvals/{request.pk}")))
+    assert "in the name of: Bea" in re.sub(r"<[^>]+>", "", text(bea.get(f"/approvals/{request.pk}")))
     row = Delegation.objects.get()
     assert row.groups == ["reviewers"]
     assert bea.post(f"/delegations/{row.pk}/end", {"reason": ""}).status_code == 302

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.models import User
+
 from auditlog import entries
 from auditlog.models import Entry
 
@@ -15,6 +17,9 @@ from . import words
 
 MOST = 500
 """How many entries a page shows; the rest is found on the page of the log."""
+
+_PEOPLE = {"on_behalf_of": "in the name of", "delegator_id": "delegator", "delegate_id": "delegate"}
+"""Members by which facts name people, by their ids, and how a page calls them."""
 
 _BRIEFLY = ("reason", "text", "confidence", "error", "code", "playbook", "error_pattern", "goal")
 
@@ -46,10 +51,20 @@ def moments(found: Iterable[Entry]) -> list[Moment]:
     """Entries as pages show them; they carry `leaf_index` (see `entries.in_order`)."""
     rows = list(found)
     documents = entries.disclosed(rows)
-    return [_moment(row, documents[row.id]) for row in rows]
+    names = _names(documents.values())
+    return [_moment(row, documents[row.id], names) for row in rows]
 
 
-def _moment(entry: Entry, document: Mapping[str, Any]) -> Moment:
+def _names(documents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The names of the people facts name by id; one query, and none when there are none."""
+    named = {str(id_) for each in documents for name in _PEOPLE if (id_ := (each.get("data") or {}).get(name))}
+    if not named:
+        return {}
+    found = User.objects.filter(pk__in=[id_ for id_ in named if id_.isdecimal()])
+    return {str(each.pk): each.get_full_name() or each.get_username() for each in found}
+
+
+def _moment(entry: Entry, document: Mapping[str, Any], names: Mapping[str, str]) -> Moment:
     data = document.get("data") or {}
     subject = document.get("subject") or {}
     return Moment(
@@ -59,7 +74,14 @@ def _moment(entry: Entry, document: Mapping[str, Any]) -> Moment:
         title=_title(entry, data),
         tone=_tone(entry, data),
         actor=entries.label(document),
-        brief=[(name, _briefly(str(data[name]))) for name in _BRIEFLY if data.get(name)],
+        brief=[
+            *[
+                (label, names.get(str(data[name]), str(data[name])))
+                for name, label in _PEOPLE.items()
+                if data.get(name)
+            ],
+            *[(name, _briefly(str(data[name]))) for name in _BRIEFLY if data.get(name)],
+        ],
         document=document,
         contract_id=entry.contract_id,
         mission_id=entry.mission_id,
