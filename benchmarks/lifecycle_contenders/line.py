@@ -45,6 +45,8 @@ def count(live, number: int, connections) -> tuple[int, int]:
     live(number)
     for connection in connections:
         connection.set_trace_callback(None)
-    # SQLite says a statement again for each time a trigger of its own looks at it, and its triggers in comments.
-    ours = [each for each, last in zip(seen, [None, *seen], strict=False) if each != last and not each.startswith("--")]
+    # SQLite says a statement again for each of many rows given to it together, and each time a trigger looks at it;
+    # what its triggers do it says in comments. All of that is one statement of whoever sent it.
+    said = [each.partition(" VALUES")[0] for each in seen if not each.startswith("--")]
+    ours = [each for each, last in zip(said, [None, *said], strict=False) if each != last]
     return sum(not each.lstrip().upper().startswith(CONTROL) for each in ours), len(ours)
