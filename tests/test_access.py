@@ -15,7 +15,8 @@ MAY = {
     "ada": {"contracts.propose", "contracts.cancel", "holds.engage", "playbooks.run", "benchmarks.run"},
     "bea": {"contracts.propose", "holds.engage", "approvals.decide", "approvals.withdraw", "contracts.resolve"},
     "eve": {"contracts.read", "auditlog.read", "auditlog.export", "policies.evaluate"},
-    "administrator": set(access.PERMISSIONS),
+    # Permits are for the agents who do the work.
+    "administrator": set(access.PERMISSIONS) - {"permits.claim"},
 }
 MAY_NOT = {
     "ada": {"approvals.decide", "contracts.resolve", "agents.manage", "auditlog.export"},
