@@ -24,6 +24,9 @@ from tests.harness.governed import Governed, contract_of, fresh
 from tests.harness.people import People
 from verification.models import State
 
+# Roles belong to the whole server, which the workers of a test run share.
+pytestmark = pytest.mark.xdist_group("roles")
+
 OWNER, APP, DATABASE = "grace_owner", "grace_app", "two_roles"
 
 
