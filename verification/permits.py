@@ -191,7 +191,7 @@ def _claim(permit_id: UUID, *, by: Actor, now: datetime) -> Claimed | None:
         until = min(now + timedelta(seconds=permit.heartbeat_seconds), permit.deadline_at)
         taken = Permit.objects.filter(pk=permit_id, state=Permit.State.OFFERED, good_until__gt=now).update(
             state=Permit.State.CLAIMED,
-            claimed_by=by.id,
+            claimed_by_id=by.id,
             claimed_by_label=by.label,
             claimed_at=now,
             heard_at=now,
@@ -199,7 +199,7 @@ def _claim(permit_id: UUID, *, by: Actor, now: datetime) -> Claimed | None:
         )
         if not taken:
             return None
-        permit.refresh_from_db(fields=["state", "claimed_by", "claimed_by_label", "claimed_at", "good_until"])
+        permit.refresh_from_db(fields=["state", "claimed_by_id", "claimed_by_label", "claimed_at", "good_until"])
         deadline = canonical.stamp(permit.deadline_at)
         _record(permit, execution, PermitFact.CLAIMED, by=by, now=now, deadline_at=deadline)
     return Claimed(permit, permit_notes.write(_claims(permit)))
@@ -303,7 +303,7 @@ def _held(permit_id: UUID, note: str, *, by: Actor, now: datetime) -> Permit:
     permit = _locked(permit_id)
     contract = permit.execution.contract
     # The writing binds agent, digest and token; the row says whether they still are what they were.
-    if permit.claimed_by != by.id or claims != {"iss": permit_notes.ISSUER, **_claims(permit)}:
+    if permit.claimed_by_id != by.id or claims != {"iss": permit_notes.ISSUER, **_claims(permit)}:
         raise NotValid("This permit is not valid: it is another's, or for something else.")
     if permit.state == Permit.State.REPORTED:
         raise Spent("The work was reported already.")
@@ -320,7 +320,7 @@ def _claims(permit: Permit) -> dict[str, Any]:
     assert permit.claimed_at is not None, "only what was claimed is written"
     return {
         "jti": str(permit.pk),
-        "sub": permit.claimed_by,
+        "sub": permit.claimed_by_id,
         "iat": _seconds(permit.claimed_at),
         "exp": _seconds(permit.deadline_at),
         "contract": str(execution.contract_id),

@@ -480,7 +480,7 @@ class Migration(migrations.Migration):
                 ("offered_at", models.DateTimeField()),
                 ("good_until", models.DateTimeField()),
                 ("deadline_at", models.DateTimeField()),
-                ("claimed_by", models.CharField(blank=True, max_length=64)),
+                ("claimed_by_id", models.CharField(blank=True, max_length=64)),
                 ("claimed_by_label", models.CharField(blank=True, max_length=150)),
                 ("claimed_at", models.DateTimeField(blank=True, null=True)),
                 ("heard_at", models.DateTimeField(blank=True, null=True)),

@@ -32,7 +32,7 @@ class Permit(models.Model):
     offered_at = models.DateTimeField()
     good_until = models.DateTimeField()
     deadline_at = models.DateTimeField()
-    claimed_by = models.CharField(max_length=64, blank=True)
+    claimed_by_id = models.CharField(max_length=64, blank=True)
     claimed_by_label = models.CharField(max_length=150, blank=True)
     claimed_at = models.DateTimeField(null=True, blank=True)
     heard_at = models.DateTimeField(null=True, blank=True)
