@@ -8,6 +8,7 @@ import random
 import signal
 import tempfile
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -18,7 +19,8 @@ from grace_site.supervision import state
 from tests.harness import guard
 from tests.harness.installation import Installation
 
-PARTS = ("worker-executions", "worker-executions", "worker-default", "worker-log", "web", "beat", "broker")
+POSTGRES = "postgres"
+PARTS = (*("worker-executions", "worker-executions", "worker-default", "worker-log", "web", "beat", "broker"), POSTGRES)
 
 
 class Postgres:
@@ -68,26 +70,36 @@ class House:
 
     def __init__(self, installation: Installation, postgres: Postgres) -> None:
         self.installation, self.postgres = installation, postgres
-        self.killed: dict[str, int] = {}
+        self.killed: Counter[str] = Counter()
+        self._next: list[str] = []
 
     def kill_something(self) -> bool:
-        """SIGKILL one process of a part chosen by chance; whether there was one to kill."""
-        part = random.choice([*PARTS, "postgres"])
-        if part == "postgres":
+        """SIGKILL one process; whether there was one to kill. Parts take turns in an order chosen by chance.
+
+        Each part is killed itself at first, and later it or one that it started: of a pool, a command, a probe.
+        """
+        if not self._next:
+            self._next = random.sample(PARTS, len(PARTS))
+        part = self._next[-1]
+        if part == POSTGRES:
             self.postgres.kill()
-        elif not self._kill_process_of(part):
+            victim = part
+        elif (found := self._kill_process_of(part)) is None:
             return False
-        self.killed[part] = self.killed.get(part, 0) + 1
+        else:
+            victim = found
+        self._next.pop()
+        self.killed[victim] += 1
         return True
 
-    def _kill_process_of(self, part: str) -> bool:
+    def _kill_process_of(self, part: str) -> str | None:
         found = state.recorded(self.installation.var_dir, part)
         if found is None:
-            return False
+            return None
         with suppress(psutil.NoSuchProcess):
             main = psutil.Process(found.pid)
-            # The process itself, or one that it started: of a pool, a command, a probe.
-            victim = random.choice([main, *main.children(recursive=True)])
+            started = main.children(recursive=True) if self.killed[part] else []
+            victim = random.choice([main, *started])
             os.kill(victim.pid, signal.SIGKILL)
-            return True
-        return False
+            return part if victim == main else f"{part}'s child"
+        return None

@@ -77,6 +77,11 @@ class Rows:
             [(count,)] = database.execute("SELECT count(*) FROM effects WHERE name = ?", [name]).fetchall()
         return int(count)
 
+    def forget(self, name: str) -> None:
+        with closing(sqlite3.connect(self.file, timeout=20)) as database:
+            database.execute("DELETE FROM effects WHERE name = ?", [name])
+            database.commit()
+
 
 class Cached:
     """`cache.clear`: deletes three keys that were put there for it."""
@@ -93,7 +98,7 @@ class Cached:
 
     def proposal(self, name: str) -> JsonDict:
         if name not in self.put:
-            self.client.mset({f"page:{name}:{number}": "rendered" for number in range(3)})
+            self.forget(name)
             self.put.add(name)
         return {
             "action_type": "cache.clear",
@@ -106,6 +111,9 @@ class Cached:
         left = sum(self.client.exists(f"page:{name}:{number}") for number in range(3))
         assert left in {0, 3}, (name, left)
         return int(left == 0)
+
+    def forget(self, name: str) -> None:
+        self.client.mset({f"page:{name}:{number}": "rendered" for number in range(3)})
 
 
 class Starts:
@@ -142,6 +150,11 @@ class Starts:
     def effects(self, name: str) -> int:
         file = self.home / "starts.txt"
         return file.read_text().split().count(name) if file.exists() else 0
+
+    def forget(self, name: str) -> None:
+        file = self.home / "starts.txt"
+        kept = [line for line in file.read_text().split() if line != name]
+        file.write_text("".join(f"{line}\n" for line in kept))
 
 
 def _numbers() -> range:

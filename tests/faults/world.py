@@ -46,6 +46,10 @@ class Act(Protocol):
         """How often the world shows the effect of what was proposed under this name."""
         ...
 
+    def forget(self, name: str) -> None:
+        """Make the world look as if that had never had an effect, so that another one shows."""
+        ...
+
 
 class Lines:
     """`command.run`: appends a line to a ledger; not idempotent, and it lingers before and after."""
@@ -96,6 +100,11 @@ name = {{ type = "string", pattern = "^[a-z0-9-]+$" }}
         ledger = self._ledger(name)
         return ledger.read_text().split().count(name) if ledger.exists() else 0
 
+    def forget(self, name: str) -> None:
+        if (ledger := self._ledger(name)).exists():
+            kept = [line for line in ledger.read_text().split() if line != name]
+            ledger.write_text("".join(f"{line}\n" for line in kept))
+
 
 class Keys:
     """`config.update`: sets a key in one of a few files that it shares with others."""
@@ -124,6 +133,11 @@ class Keys:
     def effects(self, name: str) -> int:
         return int(json.loads(self._file(name).read_text()).get(_key(name), 0))
 
+    def forget(self, name: str) -> None:
+        kept = json.loads(self._file(name).read_text())
+        kept.pop(_key(name), None)
+        self._file(name).write_text(json.dumps(kept))
+
 
 class Counts:
     """`http.request`: a POST that counts, to a server which is slow before and after it has counted."""
@@ -149,6 +163,9 @@ class Counts:
 
     def effects(self, name: str) -> int:
         return self.counted[name]
+
+    def forget(self, name: str) -> None:
+        self.counted.pop(name, None)
 
 
 class Handed(Counts):
