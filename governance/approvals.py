@@ -399,7 +399,8 @@ def _admit(contract: Contract, request: ApprovalRequest, word: _Word) -> None:
     if request.expires_at <= word.now and deadline(request, now=word.now) <= word.now:
         raise RequestExpired("The request has expired.")
     if not digests.same(word.digest, request.digest):
-        raise StaleDigest("This is not what the request asks now; read it again and decide on its digest.")
+        detail = "This is not what the request asks now; read it again and decide on its digest."
+        raise StaleDigest(detail, errors=[FieldError("/digest", StaleDigest.code, detail)])
     if word.user.pk in _heard(request):
         raise AlreadyDecided("You have decided on this request, or somebody in your name; withdraw first.")
     _prove(Requirements.from_dict(request.requirements), word)

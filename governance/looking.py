@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.db import connections
 
-from auditlog.refusals import Refused
+from auditlog.refusals import FieldError, Refused
 from verification.executors.base import Call, Executor, ExecutorError, Observation, Preview
 from verification.running import outside_transaction
 
@@ -24,6 +24,9 @@ class NotObservable(Refused):
 
     code = "target_not_observable"
     kind = Refused.Kind.INVALID
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, errors=[FieldError("/target", self.code, detail)])
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,15 @@ class NotYours(Refused):
     kind = Refused.Kind.FORBIDDEN
 
 
-Check = Callable[[Proposal], list[FieldError]]
+Check = Callable[[Proposal, User | None], list[FieldError]]
 _checks: list[Check] = []
 
 
 def checked_by(check: Check) -> None:
-    """Let a package above refuse proposals for reasons of its own; called from the `ready()` of its app."""
+    """Let a package above refuse proposals for reasons of its own; called from the `ready()` of its app.
+
+    It is told who proposes: None is Grace by itself.
+    """
     _checks.append(check)
 
 
@@ -128,7 +131,7 @@ def submit(
     if idempotency_key is not None and (earlier := _earlier(user, idempotency_key)):
         return _replay(earlier, request_sha256)
     try:
-        examined = _examine(proposal, user=behind, now=now)
+        examined = _examine(proposal, user=user, behind=behind, now=now)
     except Refused as refusal:
         _note_refusal(refusal, proposal, by=by, now=now)
         raise
@@ -196,8 +199,8 @@ def _covering(examined: Examined, user_id: int | None, *, now: datetime) -> Gran
     )
 
 
-def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examined:
-    agent = principals.agent_of(user)
+def _examine(proposal: Proposal, *, user: User | None, behind: User | None, now: datetime) -> Examined:
+    agent = principals.agent_of(behind)
     if agent is not None and not principals.allows(agent, proposal.action_type):
         detail = f"{agent.name} may not propose {proposal.action_type[:80]!r}."
         raise ActionTypeNotAllowed(detail, errors=[FieldError("/action_type", ActionTypeNotAllowed.code, detail)])
@@ -205,7 +208,7 @@ def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examine
         raise asking.InvalidProposal(errors[0].detail, errors=errors)
     if errors := too_late(proposal.not_before, now=now):
         raise asking.InvalidProposal(errors[0].detail, errors=errors)
-    if errors := [error for check in _checks for error in check(proposal)]:
+    if errors := [error for check in _checks for error in check(proposal, user)]:
         raise asking.InvalidProposal(errors[0].detail, errors=errors)
     wording = Wording(
         proposal.action_type,
@@ -217,7 +220,7 @@ def _examine(proposal: Proposal, *, user: User | None, now: datetime) -> Examine
         proposal.playbook,
         proposal.minimum_tier,
     )
-    return asking.examine(wording, user=user, now=now)
+    return asking.examine(wording, user=behind, now=now)
 
 
 def _reporter(proposal: Proposal) -> User | None:

@@ -1,5 +1,6 @@
 """The ASGI application: what uvicorn serves."""
 
+import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
@@ -9,6 +10,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "grace_site.settings")
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+
+from grace_site import middleware, problems
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
@@ -45,17 +48,25 @@ def counting(inner: Application, *, limit: int) -> Application:
         try:
             await inner(scope, receive_counted, send)
         except BodyTooLarge:
-            headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": TOO_LARGE})
+            await _refuse(scope, send, limit)
 
     return outer
 
 
-TOO_LARGE = (
-    b'{"type": "urn:grace:problem:too_large", "title": "Too large", "status": 413, '
-    b'"detail": "The request body is too large.", "code": "too_large"}'
-)
+async def _refuse(scope: Scope, send: Send, limit: int) -> None:
+    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    request_id = middleware.request_id_of(given.decode("latin-1"))
+    problem = problems.too_large(limit)
+    body = json.dumps(problems.members(problem, instance=scope["path"], correlation_id=request_id)).encode()
+    headers = [
+        (b"content-type", problems.CONTENT_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": int(problem.status), "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
 
 application = counting(get_asgi_application(), limit=settings.BODY_LIMIT_BYTES)
 import_module("grace_site.metrics").start_at_zero()

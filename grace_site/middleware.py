@@ -16,6 +16,11 @@ Respond = Callable[[HttpRequest], HttpResponseBase]
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,63}")
 
 
+def request_id_of(given: str) -> str:
+    """The id of a request that named itself like this, or one of our own where that could do harm."""
+    return given if REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+
+
 class RequestIdMiddleware:
     """Accept `X-Request-ID` when it is harmless, else make one; return it, and bind it for logs and facts."""
 
@@ -24,8 +29,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer the request with its id bound as `correlation_id`."""
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        request_id = request_id_of(request.META.get("HTTP_X_REQUEST_ID", ""))
         request.META["HTTP_X_REQUEST_ID"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(correlation_id=request_id)

@@ -20,3 +20,6 @@ class BoundedJSONParser(JSONParser):
             return super().parse(stream, media_type, parser_context)
         except RecursionError:
             raise ParseError("The JSON is nested too deeply.") from None
+        except ParseError as error:
+            # Its own words are Python's.
+            raise ParseError("The body is not JSON in UTF-8.") from error

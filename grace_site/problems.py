@@ -199,15 +199,20 @@ def as_json(request: HttpRequest, problem: Problem) -> JsonResponse:
 
 
 def document(request: HttpRequest, problem: Problem) -> dict[str, Any]:
-    """The members of a problem document."""
+    """The members of a problem document about a request."""
+    return members(problem, instance=request.path, correlation_id=request.META.get("HTTP_X_REQUEST_ID", ""))
+
+
+def members(problem: Problem, *, instance: str, correlation_id: str) -> dict[str, Any]:
+    """The members of a problem document (RFC 9457): `instance` is the path that was asked for."""
     members: dict[str, Any] = {
         "type": f"urn:grace:problem:{problem.code}",
         "title": problem.title,
         "status": int(problem.status),
         "detail": problem.detail,
-        "instance": request.path,
+        "instance": instance,
         "code": problem.code,
-        "correlation_id": request.META.get("HTTP_X_REQUEST_ID", ""),
+        "correlation_id": correlation_id,
     }
     if problem.errors:
         members["errors"] = [{"pointer": one.pointer, "code": one.code, "detail": one.detail} for one in problem.errors]

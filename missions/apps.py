@@ -16,4 +16,4 @@ class MissionsConfig(AppConfig):
         from .gate import MissionGate
 
         gates.register(MissionGate())
-        proposals.checked_by(lambda proposal: missions.check_mission(proposal.mission_id))
+        proposals.checked_by(lambda proposal, user: missions.check_mission(proposal.mission_id, user))

@@ -69,7 +69,7 @@ def report(*, report: ErrorReport, by: Actor, user: User | None, now: datetime) 
     if user is not None:
         access.require(user, "incidents.report")
     with log.recording():
-        mission = _mission_of(report)
+        mission = _mission_of(report, user)
         incident, is_new = _incident_of(report, mission, by=by, user=user, now=now)
         with context.caused_by(_record_error(incident, report, by=by, now=now)):
             if is_new:
@@ -77,10 +77,10 @@ def report(*, report: ErrorReport, by: Actor, user: User | None, now: datetime) 
         return incident
 
 
-def _mission_of(report: ErrorReport) -> Mission | None:
+def _mission_of(report: ErrorReport, user: User | None) -> Mission | None:
     if report.mission_id is None or not missions.tracked():
         return None
-    mission = Mission.objects.filter(pk=report.mission_id).first()
+    mission = missions.open_to(user).filter(pk=report.mission_id).first()
     if mission is None:
         errors = [FieldError("/mission_id", "unknown_mission", "There is no such mission.")]
         raise UnknownMission("The report names a mission that does not exist.", errors=errors)

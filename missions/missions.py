@@ -21,14 +21,14 @@ from auditlog.actors import Actor
 from auditlog.models import Entry
 from auditlog.refusals import FieldError, Kind, Refused
 from auditlog.subjects import Subject
-from governance import access, proposals
+from governance import access, principals, proposals
 from verification.models import Contract, Snapshot
 from verification.models import State as ContractState
 from verification.models.contracts import SETTLED
 
 from . import metrics as mission_metrics
 from .facts import MissionFact
-from .models import Mission, Step
+from .models import Incident, Mission, Step
 from .progress import Progress
 
 ADVANCE_JOB = "mission.advance"
@@ -482,11 +482,26 @@ def ready(mission: Mission) -> Sequence[Step]:
     return found
 
 
-def check_mission(mission_id: UUID | None) -> list[FieldError]:
-    """What is wrong with proposing a contract for this mission; nothing when missions are not tracked."""
+def open_to(user: User | None) -> QuerySet[Mission]:
+    """The missions somebody may add to: people and Grace itself (None) all of them, agents their own side's.
+
+    That is those which the agent or its owner started, and those of incidents one of them reported.
+    """
+    if user is None or principals.agent_of(user) is None:
+        return Mission.objects.all()
+    side = principals.answerable(user.pk)
+    reported = Incident.objects.filter(reported_by_id__in=side)
+    return Mission.objects.filter(Q(started_by_id__in=side) | Q(pk__in=reported.values("mission_id")))
+
+
+def check_mission(mission_id: UUID | None, user: User | None) -> list[FieldError]:
+    """What is wrong with proposing a contract for this mission; nothing when missions are not tracked.
+
+    What an agent may not add to answers like what is not there.
+    """
     if mission_id is None or not tracked():
         return []
-    state = Mission.objects.filter(pk=mission_id).values_list("state", flat=True).first()
+    state = open_to(user).filter(pk=mission_id).values_list("state", flat=True).first()
     if state is None:
         return [FieldError("/mission_id", "unknown_mission", "There is no such mission.")]
     if state not in OPEN:

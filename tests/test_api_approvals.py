@@ -127,7 +127,7 @@ def test_a_verified_contract_can_be_undone_and_its_snapshot_looked_into(
 
 
 def test_who_asked_and_who_owns_the_agent_cannot_decide(asked: dict[str, Any], agent: Api, users: People) -> None:
-    refused(decide(agent, asked), 403, "permission_denied")
+    refused(decide(agent, asked), 403, "separation_of_duties")
     users.ada.groups.add(*users.bea.groups.all())
     refused(decide(Api(user=users.ada), asked), 403, "separation_of_duties")
     users.ada.is_superuser = True

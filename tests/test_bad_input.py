@@ -14,7 +14,7 @@ from auditlog.models import Entry, Job
 from governance import agents, approvals
 from governance.models import ApprovalRequest, Decision
 from missions import sandbox
-from tests.harness.clients import Api, config_change
+from tests.harness.clients import Api, agent_of, config_change
 from tests.harness.people import People
 from tests.harness.story import APPROVALS, CONTRACTS, Story
 from verification.models import Contract, Execution
@@ -239,16 +239,39 @@ def still_waits(story: Story, asked: dict[str, Any]) -> None:
     assert Contract.objects.get(pk=asked["id"]).state == "verified"
 
 
-def test_the_agents_owner_cannot_approve(story: Story, asked: dict[str, Any]) -> None:
-    story.people.ada.groups.add(Group.objects.get(name="reviewers"))
+def refusals(asked: dict[str, Any]) -> list[tuple[str, str]]:
+    """Who was refused a decision, by the log, and why."""
+    entries = Entry.objects.filter(fact="approval.refused", contract_id=asked["id"]).order_by("id")
+    return [(each.actor_id, json.loads(bytes(each.bytes))["data"]["code"]) for each in entries]
+
+
+@pytest.mark.parametrize("is_reviewer", [False, True])
+def test_the_agents_owner_cannot_approve(is_reviewer: bool, story: Story, asked: dict[str, Any]) -> None:
+    if is_reviewer:
+        story.people.ada.groups.add(Group.objects.get(name="reviewers"))
     problem(story.decide(asked, story.people.ada), 403, "separation_of_duties")
+    assert refusals(asked) == [(str(story.people.ada.pk), "separation_of_duties")]
     still_waits(story, asked)
 
 
 def test_the_agent_cannot_approve(story: Story, asked: dict[str, Any]) -> None:
     body = {"verdict": "approve", "digest": asked["digest"], "reason": "I am sure"}
     answer = story.agent.post(f"{APPROVALS}/{asked['approval_id']}/decision", body)
-    problem(answer, 403, answer.json()["code"])
+    problem(answer, 403, "separation_of_duties")
+    assert refusals(asked) == [(str(story.agent_id), "separation_of_duties")]
+    still_waits(story, asked)
+
+
+def test_another_agent_does_not_even_see_the_request(story: Story, asked: dict[str, Any]) -> None:
+    other = Api(key=agent_of(story.people.bea, timezone.now(), name="nosy")[1])
+    body = {"verdict": "approve", "digest": asked["digest"], "reason": "I am sure"}
+    problem(other.post(f"{APPROVALS}/{asked['approval_id']}/decision", body), 404, "not_found")
+    still_waits(story, asked)
+
+
+def test_an_auditor_who_decides_is_refused_and_named(story: Story, asked: dict[str, Any]) -> None:
+    problem(story.decide(asked, story.people.eve), 403, "not_permitted")
+    assert refusals(asked) == [(str(story.people.eve.pk), "not_permitted")]
     still_waits(story, asked)
 
 

@@ -143,6 +143,31 @@ def test_with_commands_of_the_operators_own_it_tries_none_of_the_sandbox(tmp_pat
     assert step["detail"].startswith("not tried: COMMANDS_FILE is your own")
 
 
+USELESS = """
+[commands."sandbox.release_lock"]
+argv = ["/bin/false"]
+probe = ["/bin/echo", "{\\"locked\\": true}"]
+target = "lock:app.lock"
+reversibility = "read_only"
+"""
+
+
+def test_a_first_run_that_fails_still_tells_who_can_come_in_and_another_tries_once_more(tmp_path: Path) -> None:
+    commands = tmp_path / "commands.toml"
+    commands.write_text(USELESS)
+    ran = Installation(tmp_path / "here", COMMANDS_FILE=str(commands)).manage("bootstrap")
+    assert ran.returncode == 1
+    assert "failed  first contract" in ran.stderr
+    assert len([line for line in ran.stdout.splitlines() if line.startswith("login  ")]) == 6
+    assert "agent  sandbox-agent  " in ran.stdout
+    mended = Installation(tmp_path / "here")
+    assert mended.manage("bootstrap").returncode == 0
+    before = rows(mended)
+    assert before["verification_contract"] == 2
+    assert mended.manage("bootstrap").returncode == 0
+    assert rows(mended) == before
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     here = Installation(tmp_path / "here")
     here.home.mkdir()

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connections
 from django.utils import timezone
 
@@ -21,6 +22,7 @@ from missions import incidents, missions, patterns, playbooks, reports, sandbox,
 from missions.models import Incident, Mission
 from missions.reports import ErrorReport, InvalidReport
 from missions.sandbox import Sandbox
+from tests.harness.clients import agent_of
 from tests.harness.errands import hear, settle, step, told
 from tests.harness.people import People
 from tests.test_missions import approve
@@ -59,8 +61,9 @@ def locked(**more: Any) -> ErrorReport:
     return ErrorReport(**{**given, **more})
 
 
-def tell(report: ErrorReport | None = None) -> Incident:
-    return incidents.report(report=report or locked(), by=SCOUT, user=None, now=timezone.now())
+def tell(report: ErrorReport | None = None, *, user: User | None = None) -> Incident:
+    by = principals.actor_of(user) if user else SCOUT
+    return incidents.report(report=report or locked(), by=by, user=user, now=timezone.now())
 
 
 def after(incident: Incident) -> Incident:
@@ -324,6 +327,15 @@ def test_an_error_from_a_mission_nobody_knows_is_refused(world: Sandbox) -> None
     assert refused.value.errors[0].pointer == "/mission_id"
     assert not Incident.objects.exists()
     assert not Mission.objects.exists()
+
+
+def test_an_agent_reports_into_no_mission_of_somebody_else(world: Sandbox, users: People) -> None:
+    mission = missions.start(goal="Mine", by=principals.actor_of(users.ada), user=users.ada, now=timezone.now())
+    nosy = agent_of(users.bea, timezone.now(), name="nosy")[0].user
+    with pytest.raises(incidents.UnknownMission):
+        tell(locked(mission_id=mission.pk), user=nosy)
+    agent = agent_of(users.ada, timezone.now())[0].user
+    assert tell(locked(mission_id=mission.pk), user=agent).mission_id == mission.pk
 
 
 @pytest.mark.django_db(transaction=True)

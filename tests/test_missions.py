@@ -16,6 +16,7 @@ from governance.models import ApprovalRequest
 from missions import missions
 from missions.models import Mission, Step
 from missions.progress import Progress
+from tests.harness.clients import agent_of
 from tests.harness.errands import hear, lay_down_the_law, propose, settle, told
 from tests.harness.ledger import Ledger
 from tests.harness.people import People
@@ -202,6 +203,17 @@ def test_nothing_can_be_proposed_for_a_mission_nobody_knows(users: People, ledge
     with pytest.raises(Refused) as refused:
         propose(users.ada, mission_id=uuid4())
     assert [error.code for error in refused.value.errors] == ["unknown_mission"]
+
+
+def test_an_agent_adds_to_the_missions_of_its_own_side_and_knows_no_other(
+    users: People, ledger: Ledger, mission: Mission
+) -> None:
+    agent = agent_of(users.ada, timezone.now())[0]
+    foreign = agent_of(users.bea, timezone.now(), name="nosy")[0]
+    with pytest.raises(Refused) as refused:
+        propose(foreign.user, mission_id=mission.pk)
+    assert [(error.pointer, error.code) for error in refused.value.errors] == [("/mission_id", "unknown_mission")]
+    assert propose(agent.user, mission_id=mission.pk).mission_id == mission.pk
 
 
 def test_attaching_is_for_its_own_contracts_and_once(users: People, ledger: Ledger, mission: Mission) -> None:

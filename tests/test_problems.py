@@ -273,8 +273,12 @@ def test_a_body_that_keeps_coming_is_cut_off() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(counting(inner, limit=1000)({"type": "http", "headers": []}, receive, send))
+    scope = {"type": "http", "path": "/api/x", "headers": [(b"x-request-id", b"r-1")]}
+    asyncio.run(counting(inner, limit=1000)(scope, receive, send))
     assert sent[0]["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    assert (b"x-request-id", b"r-1") in sent[0]["headers"]
+    document = json.loads(sent[1]["body"])
+    assert (document["code"], document["instance"], document["correlation_id"]) == ("too_large", "/api/x", "r-1")
 
 
 def test_respond_rounds_retry_after_up() -> None:

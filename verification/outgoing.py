@@ -301,7 +301,7 @@ def _exchange(
             data = _read(response, max_bytes + 1)
         except (OSError, http.client.HTTPException, ValueError) as exc:
             late = watch.expired or isinstance(exc, TimeoutError)
-            reason = f"No answer within {deadline_seconds:g} s." if late else f"{_name(exc)} while waiting."
+            reason = f"No answer within {deadline_seconds:g} s." if late else f"No answer: {_in_words(exc)}."
             raise NoAnswer(reason, may_have_arrived=True, late=late) from exc
         if watch.expired:
             reason = f"No complete answer within {deadline_seconds:g} s."
@@ -374,7 +374,7 @@ def _connect(url: Url, addresses: Sequence[Address], seconds: float, watch: _Wat
             return _open(url, address, left, watch)
         except (OSError, ValueError) as exc:
             problem = exc
-    reason = f"{_name(problem)} while connecting" if problem else "no time left to connect"
+    reason = _in_words(problem) if problem else "there was no time left to connect"
     raise NoAnswer(f"{url.authority} cannot be reached: {reason}.", may_have_arrived=False) from problem
 
 
@@ -385,7 +385,7 @@ def _connect_socket(path: str, seconds: float, watch: _Watch) -> http.client.HTT
         sock.settimeout(seconds)
         sock.connect(path)
     except OSError as exc:
-        raise NoAnswer(f"{path} cannot be reached: {_name(exc)}.", may_have_arrived=False) from exc
+        raise NoAnswer(f"{path} cannot be reached: {_in_words(exc)}.", may_have_arrived=False) from exc
     connection = http.client.HTTPConnection("localhost")
     connection.sock = sock
     connection.auto_open = 0
@@ -505,5 +505,17 @@ def _in_ranges(address: Address, ranges: Iterable[str]) -> bool:
     return any(address in ipaddress.ip_network(block) for block in ranges)
 
 
-def _name(exc: Exception | None) -> str:
-    return type(exc).__name__ if exc is not None else "nothing"
+def _in_words(exc: Exception) -> str:
+    """What happened to a connection, without the exception's own text, which may say too much."""
+    return next((words for kind, words in _WORDS if isinstance(exc, kind)), "the connection failed")
+
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (ConnectionRefusedError, "the connection was refused"),
+    (TimeoutError, "it did not answer in time"),
+    (ssl.SSLCertVerificationError, "its certificate cannot be verified"),
+    (ssl.SSLError, "no secure connection could be made"),
+    (FileNotFoundError, "there is no such socket"),
+    (ConnectionError, "the connection was cut"),
+    (http.client.HTTPException, "the answer is not HTTP"),
+)

@@ -233,7 +233,7 @@ def _next(request: PageRequest, item: ApprovalRequest) -> ApprovalRequest | None
     return others.order_by("-risk_score", "created_at", "id").first()
 
 
-@base.act("approvals.decide", shown_by=show)
+@base.act("approvals.read", shown_by=show)
 def decide(request: PageRequest, request_id: UUID) -> HttpResponse:
     """Approve, reject or ask for changes, bound to the digest that was shown."""
     verdict = request.POST.get("verdict", "")

@@ -35,7 +35,8 @@ class Command(BaseCommand):
         if options["json"]:
             said = told.as_dict() | ({"error": failure} if failure else {})
             self.stdout.write(json.dumps(said, indent=2))
-        elif not failure:
+        else:
+            # Also when a later step failed: nobody can be told again.
             self._tell_secrets(told)
         if failure:
             self.stderr.write(f"failed  {failure}")
