@@ -188,6 +188,13 @@ class SecondFactorTold(TypedDict):
     reason: NotRequired[str]
 
 
+class Unnoted(TypedDict):
+    """More of a fact happened within a minute than are noted: from here to the minute's end they are only counted."""
+
+    of: str
+    noted_per_minute: int
+
+
 class WebhookChanged(TypedDict):
     """A receiver of facts was added, switched off, or asked for one again."""
 
@@ -219,6 +226,12 @@ class ProposalFact(Facts):
     """Proposals that never became contracts."""
 
     REFUSED = fact("proposal.refused", ProposalRefused)
+
+
+class NotingFact(Facts):
+    """What the log says of its own gaps."""
+
+    UNNOTED = fact("refusals.unnoted", Unnoted)
 
 
 class HoldFact(Facts):

@@ -547,6 +547,9 @@ def test_junk_decisions_cannot_flood_the_log(world):
     for _ in range(noting.MOST_PER_MINUTE + 5):
         assert code(lambda: world.decide(request, world.people.eve)) == "not_permitted"
     assert Entry.objects.filter(fact="approval.refused").count() == noting.MOST_PER_MINUTE
+    unnoted = Entry.objects.get(fact="refusals.unnoted")
+    assert unnoted.document()["data"] == {"of": "approval.refused", "noted_per_minute": noting.MOST_PER_MINUTE}
+    assert str(world.people.eve.pk) in unnoted.subject_id
 
 
 def test_i_requests_that_are_held_keep_no_other_from_expiring(world, clock, monkeypatch):
