@@ -402,3 +402,18 @@ def test_proposals_and_reports_are_limited_by_the_minute(ada: Api, monkeypatch: 
     assert ada.get(CONTRACTS).status_code == 200
     incidents = CONTRACTS.replace("contracts", "incidents")
     assert [ada.post(incidents, {}).status_code for _ in range(2)][-1] == 429
+
+
+def test_a_verb_acts_only_on_the_contract_as_the_caller_saw_it(ada: Api) -> None:
+    asked = propose(ada, config_change({"workers": 4})).json()["data"]
+    address = f"{CONTRACTS}/{asked['id']}"
+    seen = ada.client.get(address)["ETag"]
+    assert ada.client.get(address)["ETag"] == seen
+    other = ada.client.post(f"{address}/cancel", {}, content_type="application/json", headers={"If-Match": '"another"'})
+    refused(other, 412, "contract_changed")
+    assert ada.data(address)["state"] == asked["state"]
+    good = ada.client.post(f"{address}/cancel", {}, content_type="application/json", headers={"If-Match": seen})
+    assert good.status_code == 200, good.content
+    assert ada.client.get(address)["ETag"] != seen
+    late = ada.client.post(f"{address}/cancel", {}, content_type="application/json", headers={"If-Match": seen})
+    refused(late, 412, "contract_changed")

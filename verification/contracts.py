@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -98,6 +100,13 @@ class NotNow(Refused):
     kind = Kind.CONFLICT
 
 
+class Changed(Refused):
+    """The contract is another than the caller saw last."""
+
+    code = "contract_changed"
+    kind = Kind.STALE
+
+
 class AuthorizationUsedUp(Refused):
     """The authorization of the contract is no longer good."""
 
@@ -138,14 +147,44 @@ def subject_of(contract: Contract) -> Subject:
     return Subject("contract", str(contract.pk), str(contract)[:200])
 
 
+_expected: ContextVar[tuple[UUID, frozenset[str]] | None] = ContextVar("expected_contract", default=None)
+
+
+def version(contract: Contract) -> str:
+    """A name for the contract as it is now; after another move or revision it has another."""
+    seen = f"{contract.pk} {contract.current_revision} {contract.state} {contract.state_changed_at.isoformat()}"
+    return sha256(seen.encode()).hexdigest()[:32]
+
+
+@contextmanager
+def expecting(contract_id: UUID, versions: frozenset[str]) -> Iterator[None]:
+    """Inside, whoever locks this contract finds it in one of these versions, or Changed is raised."""
+    token = _expected.set((contract_id, versions))
+    try:
+        yield
+    finally:
+        _expected.reset(token)
+
+
+def as_expected(contract: Contract) -> Contract:
+    """The contract, unless `expecting` says that it should be another; raises Changed."""
+    expected = _expected.get()
+    if expected is not None and expected[0] == contract.pk and version(contract) not in expected[1]:
+        raise Changed(
+            f"The contract is {contract.state} in revision {contract.current_revision} by now; read it again."
+        )
+    return contract
+
+
 @reading.remembered
 def lock(contract_id: UUID) -> Contract:
-    """The contract's row, locked until the transaction ends; raises NotFound. Within `reading.once()` always the same.
+    """The contract's row, locked until the transaction ends; raises NotFound and, where `expecting` asks, Changed.
 
-    Who needs the contract and an approval request locks the contract first, always in this order.
+    Within `reading.once()` always the same. Who needs the contract and an approval request locks the contract first,
+    always in this order.
     """
     try:
-        return Contract.objects.select_for_update().get(pk=contract_id)
+        return as_expected(Contract.objects.select_for_update().get(pk=contract_id))
     except Contract.DoesNotExist:
         raise NotFound(f"There is no contract {contract_id}.") from None
 

@@ -122,7 +122,9 @@ def _refuse(operation: dict[str, Any], *, path: str, method: str) -> None:
     if "{" in path:
         statuses |= {404, 409}
     if method in _WITH_BODY:
-        statuses |= {403, 409, 412, 413, 415, 422}
+        statuses |= {403, 409, 413, 415, 422}
+    if any(each.get("name") == "If-Match" for each in operation.get("parameters", [])):
+        statuses |= {412}
     for status in sorted(statuses):
         reference = {"$ref": f"#/components/responses/{WORDS[status][0]}"}
         operation["responses"].setdefault(str(status), reference)

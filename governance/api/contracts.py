@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers as s
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -154,46 +156,74 @@ class OneContract(Endpoint):
         contract = self.find(Contract.objects.all(), id=id)
         if self.query["wait"] and waiting.until_settled(id, seconds=self.query["wait"]):
             contract.refresh_from_db()
-        return self.answer(detail(contract))
+        response = self.answer(detail(contract))
+        response["ETag"] = f'"{contracts.version(contract)}"'
+        return response
 
 
-class CancelContract(Endpoint):
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="The `ETag` of the contract as you saw it. Once it has moved or was revised, nothing is done (412).",
+)
+
+
+class OfContract(Endpoint):
+    """An address below one contract. With `If-Match` a verb acts only on the contract as the caller saw it."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the header expects is compared under the contract's lock."""
+        given = request.headers.get("If-Match", "*")
+        if given.strip() == "*" or request.method in SAFE_METHODS:
+            return super().dispatch(request, *args, **kwargs)
+        with contracts.expecting(kwargs["id"], frozenset(re.findall(r'(?<!W/)"([^"]*)"', given))):
+            return super().dispatch(request, *args, **kwargs)
+
+    def seen(self, id: UUID) -> Contract:
+        """The contract, if the caller may see it and it is as expected; raises Missing and contracts.Changed."""
+        return contracts.as_expected(self.find(Contract.objects.all(), id=id))
+
+
+class CancelContract(OfContract):
     """`/contracts/{id}/cancel`"""
 
     @operation(
         "cancel_contract",
         "Stop a contract",
         tag=TAG,
+        parameters=[IF_MATCH],
         asks="contracts.cancel",
         body=shapes.CancelRequest,
         answer=below.ContractShape,
     )
     def post(self, request: Request, id: UUID) -> Response:
         """Before it began, at once. While it runs its executor is asked to stop."""
-        self.find(Contract.objects.all(), id=id)
+        self.seen(id)
         contract = proposals.cancel(
             contract_id=id, by=self.actor, user=self.user, reason=self.body["reason"], now=self.now
         )
         return self.answer(below.contract(contract))
 
 
-class RetryContract(Endpoint):
+class RetryContract(OfContract):
     """`/contracts/{id}/retry`"""
 
     @operation(
         "retry_contract",
         "Try a dead-lettered contract again",
         tag=TAG,
+        parameters=[IF_MATCH],
         asks="contracts.retry",
         answer=below.ContractShape,
     )
     def post(self, request: Request, id: UUID) -> Response:
         """Under the same authorization."""
-        self.find(Contract.objects.all(), id=id)
+        self.seen(id)
         return self.answer(below.contract(contracts.retry(contract_id=id, by=self.actor, now=self.now)))
 
 
-class RollbackContract(Endpoint):
+class RollbackContract(OfContract):
     """`/contracts/{id}/rollback`"""
 
     write_scope = "proposals"
@@ -202,6 +232,7 @@ class RollbackContract(Endpoint):
         "rollback_contract",
         "Propose to undo a settled contract",
         tag=TAG,
+        parameters=[IF_MATCH],
         asks="contracts.rollback",
         body=shapes.GoBackRequest,
         answer=shapes.Submitted,
@@ -211,7 +242,7 @@ class RollbackContract(Endpoint):
     )
     def post(self, request: Request, id: UUID) -> Response:
         """To what its last attempt found. With `dry_run` only the difference is looked at (200)."""
-        self.find(Contract.objects.all(), id=id)
+        self.seen(id)
         submitted = restoring.rollback(
             contract_id=id,
             justification=self.body["reason"],
@@ -254,13 +285,14 @@ class RestoreSnapshot(Endpoint):
         return self.answer(submitted_shape(submitted), status=201 if submitted.contract else 200)
 
 
-class ResolveContract(Endpoint):
+class ResolveContract(OfContract):
     """`/contracts/{id}/resolve`"""
 
     @operation(
         "resolve_contract",
         "Settle a contract by hand",
         tag=TAG,
+        parameters=[IF_MATCH],
         asks="contracts.resolve",
         body=shapes.ResolveRequest,
         answer=below.ContractShape,
@@ -268,7 +300,7 @@ class ResolveContract(Endpoint):
     )
     def post(self, request: Request, id: UUID) -> Response:
         """For partial, in_doubt and held, by somebody who did not ask for it, with a reason that goes into the log."""
-        self.find(Contract.objects.all(), id=id)
+        self.seen(id)
         contract = resolving.resolve(
             contract_id=id,
             verdict=self.body["verdict"],
@@ -280,7 +312,7 @@ class ResolveContract(Endpoint):
         return self.answer(below.contract(contract))
 
 
-class ReviseContract(Endpoint):
+class ReviseContract(OfContract):
     """`/contracts/{id}/revisions`"""
 
     write_scope = "proposals"
@@ -289,6 +321,7 @@ class ReviseContract(Endpoint):
         "revise_contract",
         "Answer a reviewer who asked for changes",
         tag=TAG,
+        parameters=[IF_MATCH],
         asks="contracts.propose",
         body=shapes.RevisionRequest,
         raw_body=True,
@@ -298,7 +331,7 @@ class ReviseContract(Endpoint):
     )
     def post(self, request: Request, id: UUID) -> Response:
         """A new revision, with a tier and a request for approval of its own."""
-        self.find(Contract.objects.all(), id=id)
+        self.seen(id)
         proposals.revise(contract_id=id, revision=self.body, by=self.actor, user=self.user, now=self.now)
         return self.answer(detail(Contract.objects.get(pk=id)), status=201)
 
