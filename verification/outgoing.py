@@ -117,7 +117,7 @@ class Permission:
     def admits(self, address: Address) -> bool:
         """Whether this address may be connected to."""
         plain = _unmapped(address)
-        if not _in_ranges(plain, IPAddressRanges.recommended_latest) or plain == self.literal:
+        if _public(plain) or plain == self.literal:
             return True
         if _in_ranges(plain, IPAddressRanges.loopback):
             return self.loopback
@@ -129,6 +129,8 @@ _PRIVATE = (
     *IPAddressRanges.unique_local,
     *IPAddressRanges.shared_address_space,
 )
+_GLOBAL_UNICAST = ("2000::/3",)
+"""All of IPv6 that is given out to the public. What lies outside (`::127.0.0.1`) may mean an address of IPv4."""
 
 
 @dataclass(frozen=True)
@@ -499,6 +501,11 @@ def _covers(prefix: Url, url: Url) -> bool:
 def _unmapped(address: Address) -> Address:
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped if mapped is not None else address
+
+
+def _public(address: Address) -> bool:
+    given_out = address.version == 4 or _in_ranges(address, _GLOBAL_UNICAST)
+    return given_out and not _in_ranges(address, IPAddressRanges.recommended_latest)
 
 
 def _in_ranges(address: Address, ranges: Iterable[str]) -> bool:
