@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,20 @@ def test_it_refuses_links_anywhere_on_the_way(executor: executors.Executor, sand
     assert not (outside / "new.json").exists()
 
 
+def test_it_refuses_a_file_that_has_another_name(executor: executors.Executor, sandbox: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.json"
+    outside.write_text('{"password": "x"}')
+    os.link(outside, sandbox / "a.json")
+    for asked in (call("a.json", content="{}"), call("a.json", merge={"a": 1})):
+        assert codes(executor, asked) == [("/parameters/path", "hard_link")]
+        assert "hard link" in str(executor.execute(asked, Run()).error)
+        with pytest.raises(executors.ExecutorError, match="hard link"):
+            executor.observe(asked)
+    outside.unlink()
+    assert executor.execute(call("a.json", content="{}"), Run()).ok
+    assert (sandbox / "a.json").stat().st_nlink == 1
+
+
 def test_a_race_with_a_link_never_writes_outside(executor: executors.Executor, sandbox: Path, tmp_path: Path) -> None:
     """A directory on the way is swapped for a link to the outside and back, as fast as possible."""
     outside, inside = tmp_path / "outside", sandbox / "d"
@@ -340,6 +355,16 @@ def test_it_replaces_in_one_step_and_keeps_the_mode(executor: executors.Executor
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert path.stat().st_ino != before
     assert [entry.name for entry in sandbox.iterdir()] == ["a.txt"]
+
+
+def test_what_a_killed_writer_left_behind_goes_with_the_next_write(executor: executors.Executor, sandbox: Path) -> None:
+    left, fresh, other = (sandbox / f".grace-{each}.tmp" for each in ("0" * 16, "1" * 16, "notes"))
+    for path in (left, fresh, other):
+        path.write_text("half")
+    for path in (left, other):
+        os.utime(path, (0, time.time() - rooted.LEFT_BEHIND_SECONDS - 60))
+    assert executor.execute(call("a.txt", content="new"), Run()).ok
+    assert sorted(sandbox.iterdir()) == sorted([fresh, other, sandbox / "a.txt"])
 
 
 @pytest.mark.parametrize("old", [b"", b"\xff\xfe\x00binary\r\n", b'{"a":1}', None])

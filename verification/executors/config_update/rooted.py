@@ -2,21 +2,27 @@
 
 Every step opens the next directory relative to the descriptor of the last one with O_NOFOLLOW, so it makes no
 difference whether somebody swaps a component for a link between the check and the use: there is no second
-look-up of the path to race with.
+look-up of the path to race with. A file that has another name (a hard link) is refused as well: that name may lie
+outside.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_FILE_BYTES = 1024 * 1024
+LEFT_BEHIND_SECONDS = 3600.0
+"""A temporary file this old is nobody's any more: no attempt lasts so long."""
+_TEMPORARY = re.compile(r"\.grace-[0-9a-f]{16}\.tmp")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -100,6 +106,7 @@ def replace(root: Path, path: str, data: bytes, *, like: Content | None = None) 
     """Put these bytes there in one step, durably; mode and owner stay, or become those of `like`."""
     with parent(root, path) as (directory, name):
         old = like or _read_at(directory, name, limit=0)
+        _tidy(directory)
         temporary = f".grace-{secrets.token_hex(8)}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(temporary, flags, 0o600, dir_fd=directory)
@@ -131,6 +138,16 @@ def _fill(handle: int, data: bytes, old: Content | None) -> None:
         os.fsync(handle)
 
 
+def _tidy(directory: int) -> None:
+    """Take away the temporary files of writers that were killed before they could."""
+    long_ago = time.time() - LEFT_BEHIND_SECONDS
+    for name in filter(_TEMPORARY.fullmatch, os.listdir(directory)):
+        with suppress(FileNotFoundError):
+            about = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(about.st_mode) and about.st_mtime < long_ago:
+                os.unlink(name, dir_fd=directory)
+
+
 def _read_at(directory: int, name: str, limit: int = MAX_FILE_BYTES) -> Content | None:
     """The file with this name; with limit 0 only its mode and owner."""
     try:
@@ -143,6 +160,9 @@ def _read_at(directory: int, name: str, limit: int = MAX_FILE_BYTES) -> Content 
     if not stat.S_ISREG(about.st_mode):
         os.close(handle)
         raise NotInside("not_a_file", f"{name!r} is not a regular file.")
+    if about.st_nlink > 1:
+        os.close(handle)
+        raise NotInside("hard_link", f"{name!r} is a hard link: the same file has another name, perhaps outside.")
     with os.fdopen(handle, "rb") as file:
         data = file.read(limit + 1) if limit else b""
         if limit and len(data) > limit:
