@@ -227,6 +227,134 @@ def test_a_script_reaches_nothing_but_its_postgresql_database(
     assert executor.observe(call(script)).state == before
 
 
+# --- Grace's own table ---
+
+
+NOTES_GONE = [
+    "DELETE FROM grace_migrations",
+    "DROP TABLE grace_migrations",
+    "UPDATE grace_migrations SET what = 'x'",
+    "INSERT INTO grace_migrations VALUES ('another', 'apply', '', '')",
+    "ALTER TABLE grace_migrations RENAME TO x",
+    "ALTER TABLE grace_migrations RENAME TO x; CREATE VIEW grace_migrations AS SELECT * FROM x",
+    'DROP TABLE "GRACE_MIGRATIONS"',
+]
+FIRED = "CREATE TRIGGER t AFTER INSERT ON orders BEGIN DELETE FROM grace_migrations; END"
+DECOY = "CREATE TEMP TABLE grace_migrations AS SELECT * FROM main.grace_migrations; DELETE FROM main.grace_migrations"
+DYNAMIC = "EXECUTE 'DELETE FROM public.grace_' || 'migrations'"
+DEFINE = "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN DYNAMIC; RETURN NULL; END $f$"
+HIDDEN = [
+    "DO $x$ BEGIN DYNAMIC; END $x$",
+    "DEFINE; CREATE TRIGGER t AFTER UPDATE ON orders EXECUTE FUNCTION forget(); UPDATE orders SET total = 0",
+    "DEFINE; CREATE CONSTRAINT TRIGGER t AFTER UPDATE ON orders DEFERRABLE INITIALLY DEFERRED "
+    "FOR EACH ROW EXECUTE FUNCTION forget(); UPDATE orders SET total = 0",
+    # What is put off until the commit puts it off once more.
+    """
+    DEFINE;
+    CREATE FUNCTION put_off() RETURNS trigger LANGUAGE plpgsql AS $f$
+        BEGIN SET CONSTRAINTS ALL DEFERRED; INSERT INTO later VALUES (1); RETURN NULL; END $f$;
+    CREATE TABLE later (a int);
+    CREATE CONSTRAINT TRIGGER t AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION forget();
+    CREATE CONSTRAINT TRIGGER t AFTER UPDATE ON orders DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION put_off();
+    UPDATE orders SET total = 0;
+    """,
+    # A cursor that is held runs its query at the commit.
+    """
+    CREATE FUNCTION forget() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN DYNAMIC; RETURN 1; END $f$;
+    DECLARE held CURSOR WITH HOLD FOR SELECT forget();
+    """,
+    "DO $x$ BEGIN EXECUTE 'ALTER TABLE public.grace_' || 'migrations ENABLE ROW LEVEL SECURITY'; END $x$",
+]
+LED_ASTRAY = """
+CREATE SCHEMA {role};
+CREATE SCHEMA elsewhere;
+DO $x$ BEGIN
+    EXECUTE 'CREATE TABLE {role}.grace_' || 'migrations (contract_id text, what text, sha256 text, at text)';
+END $x$;
+ALTER ROLE {role} IN DATABASE shop SET search_path = elsewhere;
+SET search_path = elsewhere;
+"""
+
+
+@pytest.mark.parametrize("forgetting", NOTES_GONE)
+def test_a_script_does_not_name_graces_own_table(
+    executor: executors.Executor, shop: Shop, listed: Any, forgetting: str
+) -> None:
+    listed(shop)
+    assert codes(executor, call(f"{MORE} {forgetting}")) == [("/parameters/script", "table_not_allowed")]
+
+
+@pytest.mark.parametrize("forgetting", NOTES_GONE)
+def test_what_alters_graces_own_table_is_not_committed(
+    executor: executors.Executor, shop: Shop, listed: Any, forgetting: str
+) -> None:
+    listed(shop)
+    assert executor.execute(call("SELECT 1", contract_id=uuid4()), Run()).ok
+    if shop.kind == "postgres":
+        forgetting = forgetting.replace("GRACE_MIGRATIONS", "grace_migrations")
+    left_alone(executor, shop, call(f"{MORE} {forgetting}"))
+
+
+def test_a_trigger_that_was_there_before_does_not_alter_it_either(
+    executor: executors.Executor, on_sqlite: OnSqlite, listed: Any
+) -> None:
+    listed(on_sqlite)
+    with on_sqlite.connected() as connection:
+        connection.execute(FIRED)
+    left_alone(executor, on_sqlite, call("INSERT INTO orders VALUES (3, 1)"))
+
+
+@pytest.mark.parametrize("script", HIDDEN)
+def test_what_alters_it_unseen_or_at_the_commit_is_not_committed(
+    executor: executors.Executor, on_postgres: OnPostgres, listed: Any, script: str
+) -> None:
+    listed(on_postgres)
+    asked = call(f"{MORE} {script.replace('DEFINE', DEFINE).replace('DYNAMIC', DYNAMIC)}")
+    assert executor.check(asked) == []
+    left_alone(executor, on_postgres, asked)
+
+
+def left_alone(executor: executors.Executor, shop: Shop, asked: Call) -> None:
+    """A script is not kept, and what was noted before stands."""
+    before = executor.observe(asked)
+    result = executor.execute(asked, Run())
+    assert (result.ok, result.retryable) == (False, False)
+    assert "grace_migrations" in str(result.error) or "read-only transaction" in str(result.error)
+    assert shop.rows("SELECT id, total FROM orders ORDER BY id") == [(1, 100), (2, 250)]
+    after = executor.observe(asked)
+    assert after.state == before.state
+    assert executor.untouched(asked, before, after)
+
+
+def test_no_other_search_path_leads_to_another_table(
+    executor: executors.Executor, on_postgres: OnPostgres, listed: Any
+) -> None:
+    listed(on_postgres)
+    asked = call(LED_ASTRAY.format(role=ROLE))
+    assert executor.execute(asked, Run()).error is None
+    assert executor.observe(asked).state["applied"]
+
+
+def test_what_honestly_waits_for_the_commit_is_committed(
+    executor: executors.Executor, on_postgres: OnPostgres, listed: Any
+) -> None:
+    listed(on_postgres)
+    asked = call(
+        "CREATE TABLE lines (o integer REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED);"
+        "INSERT INTO lines VALUES (7); INSERT INTO orders VALUES (7, 1);"
+        "CREATE TEMP TABLE brief ON COMMIT DROP AS SELECT 1 AS a; NOTIFY shop; ANALYZE;"
+    )
+    assert executor.execute(asked, Run()).error is None
+    assert on_postgres.rows("SELECT o FROM lines") == [(7,)]
+
+
+def test_a_temporary_table_is_not_taken_for_it(executor: executors.Executor, on_sqlite: OnSqlite, listed: Any) -> None:
+    listed(on_sqlite)
+    left_alone(executor, on_sqlite, call(f"{MORE} {DECOY}"))
+
+
 # --- observing ---
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
+from auditlog.refusals import FieldError
 from verification.executors import observed
 from verification.executors.base import (
     Call,
@@ -42,6 +43,13 @@ class DatabaseMigrate(ForTarget[Database]):
     table = DATABASES
     parameter = "database"
     compiled = Schema(SCHEMA)
+
+    def check_more(self, call: Call, entry: Database) -> list[FieldError]:
+        """A script does not name Grace's own table; one that reaches it otherwise is found out before the commit."""
+        if listed.LEDGER in call.parameters["script"].lower():
+            detail = f"{listed.LEDGER} is Grace's own table, and no script names it."
+            return [FieldError("/parameters/script", "table_not_allowed", detail)]
+        return []
 
     def reversibility(self, call: Call) -> Reversibility:
         """Reversible, unless the operator wants no automatic way back for this database."""

@@ -19,6 +19,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,7 @@ LEDGER = "grace_migrations"
 """Grace's own table in every database it changes: which contracts were applied or brought back, in the same
 transaction as what they did. It answers what observation alone could not: whether a script has run."""
 LEDGER_COLUMNS = "contract_id text not null, what text not null, sha256 text not null, at text not null"
+ALTERED = f"{LEDGER}, Grace's own table, is not as Grace wrote it."
 LOOK_SECONDS = 3.0
 MAX_ROWS, MAX_TEXT, MAX_COLUMNS = 100, 1000, 2000
 
@@ -119,6 +121,12 @@ class Work:
     sha256: str
     seconds: float
     why_stop: Callable[[], str]
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+
+    @property
+    def note(self) -> tuple[str, str, str, str]:
+        """The row of it in the ledger. All of it is made here: a UUID, a word, a digest and a time."""
+        return (self.contract_id, self.what, self.sha256, self.at)
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,10 @@ class Side(Protocol):
         ...
 
     def apply(self, database: Database, script: str, work: Work) -> bool:
-        """Run and note a script in one transaction; False when it had been. Raises NotDone and Unclear."""
+        """Run and note a script in one transaction; False when it had been. Raises NotDone and Unclear.
+
+        Whatever the script does, it is committed only with the ledger as Grace wrote it.
+        """
         ...
 
     def bring_back(self, database: Database, snapshot: SnapshotReader, work: Work) -> None:
@@ -180,6 +191,11 @@ def _cut(value: Any) -> Any:
         return observed.json_safe(value)
     text = value.hex() if isinstance(value, (bytes, memoryview)) else str(value)
     return observed.storable(text[:MAX_TEXT])
+
+
+def inserting(work: Work, into: str) -> str:
+    """The statement that notes a piece of work in the ledger."""
+    return f"INSERT INTO {into} VALUES ({', '.join(repr(each) for each in work.note)})"  # noqa: S608
 
 
 def script_sha256(script: str) -> str:

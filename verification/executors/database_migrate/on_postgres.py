@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -19,6 +18,7 @@ from psycopg import conninfo, errors, sql
 from verification.executors.base import ExecutorError, SnapshotReader, SnapshotWriter
 from verification.executors.command_run import processes
 from verification.executors.database_migrate.listed import (
+    ALTERED,
     LEDGER,
     LEDGER_COLUMNS,
     LOOK_SECONDS,
@@ -29,6 +29,7 @@ from verification.executors.database_migrate.listed import (
     Work,
     answered,
     asking,
+    inserting,
 )
 from verification.snapshots import scratch
 
@@ -37,6 +38,22 @@ LOCK_SECONDS = 10
 POLL_SECONDS = 0.2
 OUTPUT_BYTES = 64 * 1024
 _ITEM = "database.sql"
+_LEDGER = f"public.{LEDGER}"
+"""By its schema, so that no other search path leads to another table."""
+_CREATE = f"CREATE TABLE IF NOT EXISTS {_LEDGER} ({LEDGER_COLUMNS}, PRIMARY KEY (contract_id, what))"
+_LOCK = f"LOCK TABLE {_LEDGER} IN SHARE ROW EXCLUSIVE MODE"
+_IS_THERE = f"""
+SELECT relkind = 'r' AND NOT relrowsecurity FROM pg_catalog.pg_class
+WHERE oid = pg_catalog.to_regclass('{_LEDGER}')
+"""  # noqa: S608 - our own constant
+_NOTES = f"SELECT contract_id, what, sha256, at FROM {_LEDGER}"  # noqa: S608 - our own constant
+_NOTHING_MORE = (
+    # What a script put off until the commit is done now, and what it put off once more can no longer write.
+    "SET CONSTRAINTS ALL IMMEDIATE",
+    "SET TRANSACTION READ ONLY",
+    "RESET ROLE",
+    "SET LOCAL search_path = pg_catalog",
+)
 _TRANSIENT = (errors.OperationalError, errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 _SCHEMA = resources.files(__package__).joinpath("schema.sql").read_text()
 _CLEAR = resources.files(__package__).joinpath("clear.sql").read_text()
@@ -93,7 +110,8 @@ def apply(database: Database, script: str, work: Work) -> bool:
     """Run the script and note it, in one transaction; False when this contract had done so already.
 
     Raises NotDone and Unclear. The script is run by EXECUTE in a DO block: there the server itself refuses statements
-    that would end the transaction, whatever they are hidden in.
+    that would end the transaction, whatever they are hidden in. It is committed with the ledger as it was noted or not
+    at all, also when it was altered by what the script left to the commit (deferred triggers, cursors that are held).
     """
     with _connected(database, work.seconds) as connection:
         done = _watched(connection, work, lambda: _applied(connection, script, work))
@@ -115,7 +133,7 @@ def bring_back(database: Database, snapshot: SnapshotReader, work: Work) -> None
         with whole.open("wb") as file:
             file.write(f"SET lock_timeout = '{LOCK_SECONDS}s';\n{_CLEAR}\n".encode())
             file.write(snapshot.read(_ITEM))
-            file.write(f"\nRESET ALL;\n{_create()};\n{_note(work)};\n".encode())
+            file.write(f"\nRESET ALL;\n{_CREATE};\n{inserting(work, _LEDGER)};\n".encode())
         more = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", f"--file={whole}")
         try:
             _program(database, "psql", more, seconds=work.seconds)
@@ -125,14 +143,25 @@ def bring_back(database: Database, snapshot: SnapshotReader, work: Work) -> None
 
 def _applied(connection: psycopg.Connection[Any], script: str, work: Work) -> bool:
     _limit(connection, work.seconds)
-    connection.execute(_create())
+    _do(connection, _CREATE)
+    # Nobody else writes there until this is over: what is found in it afterwards is the script's doing.
+    _do(connection, _LOCK)
     if work.what in _ledger(connection, work.contract_id):
         connection.rollback()
         return False
-    connection.execute(_note(work))
+    _do(connection, inserting(work, _LEDGER))
+    noted = _notes(connection)
     connection.execute("SELECT set_config('grace.script', %s, true)", (script,))
-    connection.execute("DO $grace$ BEGIN EXECUTE current_setting('grace.script'); END $grace$")
+    _do(connection, "DO $grace$ BEGIN EXECUTE current_setting('grace.script'); END $grace$")
+    _do(connection, *_NOTHING_MORE)
+    if _notes(connection) != noted:
+        raise NotDone(ALTERED)
     return True
+
+
+def _do(connection: psycopg.Connection[Any], *statements: str) -> None:
+    for statement in statements:
+        connection.execute(sql.SQL(statement))
 
 
 def _watched(connection: psycopg.Connection[Any], work: Work, act: Callable[[], bool]) -> bool:
@@ -224,20 +253,18 @@ def _one(connection: psycopg.Connection[Any], query: str) -> Any:
 
 
 def _ledger(connection: psycopg.Connection[Any], contract_id: str) -> list[str]:
-    if _one(connection, f"SELECT to_regclass('{LEDGER}') IS NULL"):
-        return []
-    query = sql.SQL("SELECT what FROM {} WHERE contract_id = %s").format(sql.Identifier(LEDGER))
-    return [row[0] for row in connection.execute(query, (contract_id,))]
+    """What was done in this database for a contract."""
+    return [what for contract, what, *_ in _notes(connection) if contract == contract_id]
 
 
-def _create() -> Any:
-    return f"CREATE TABLE IF NOT EXISTS {LEDGER} ({LEDGER_COLUMNS}, PRIMARY KEY (contract_id, what))"
-
-
-def _note(work: Work) -> Any:
-    """All of it is made here: a UUID, a word, a digest and a time."""
-    at = datetime.now(UTC).isoformat()
-    return f"INSERT INTO {LEDGER} VALUES ('{work.contract_id}', '{work.what}', '{work.sha256}', '{at}')"  # noqa: S608
+def _notes(connection: psycopg.Connection[Any]) -> set[tuple[Any, ...]]:
+    """All that stands in the ledger; nothing where there is none. Raises NotDone when it is something else."""
+    plain = _one(connection, _IS_THERE)
+    if plain is None:
+        return set()
+    if not plain:
+        raise NotDone(ALTERED)
+    return set(connection.execute(_NOTES))
 
 
 def _asked(connection: psycopg.Connection[Any], query: str) -> Any:

@@ -6,12 +6,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from verification.executors.base import ExecutorError, SnapshotReader, SnapshotWriter
 from verification.executors.database_migrate.listed import (
+    ALTERED,
     LEDGER,
     LEDGER_COLUMNS,
     LOOK_SECONDS,
@@ -21,13 +21,16 @@ from verification.executors.database_migrate.listed import (
     Work,
     answered,
     asking,
+    inserting,
 )
 from verification.snapshots import sqlite as copies
 
 STEPS_BETWEEN_LOOKS = 20_000
 MAX_VALUE_BYTES = 64 * 2**20
 _ITEM = "database"
-_CREATE = f"CREATE TABLE IF NOT EXISTS {LEDGER} ({LEDGER_COLUMNS}, PRIMARY KEY (contract_id, what))"
+_LEDGER = f"main.{LEDGER}"
+"""By its schema, so that no temporary table of a script is taken for it."""
+_CREATE = f"CREATE TABLE IF NOT EXISTS {_LEDGER} ({LEDGER_COLUMNS}, PRIMARY KEY (contract_id, what))"
 _PRAGMAS = frozenset({"user_version", "application_id", "defer_foreign_keys", "foreign_key_check", "table_info"})
 _USED_INSIDE = frozenset({"data_version", "page_size", "encoding"})
 """Pragmas that full-text and spatial tables ask for themselves."""
@@ -81,16 +84,19 @@ def apply(database: Database, script: str, work: Work) -> bool:
     with _opened(database.path, work.seconds, why_stop=work.why_stop) as connection:
         if work.what in _ledger(connection, work.contract_id):
             return False
+        noted = _notes(connection) | {work.note}
         broken = _broken_references(connection)
         judge = _Judge()
         connection.set_authorizer(judge)
         try:
             # The first statement is the transaction's begin, and the only one of its kind the judge lets pass.
-            connection.executescript(f"BEGIN IMMEDIATE;\n{_CREATE};\n{_note(work)};\n{script}")
+            connection.executescript(f"BEGIN IMMEDIATE;\n{_CREATE};\n{inserting(work, _LEDGER)};\n{script}")
         except (sqlite3.Error, sqlite3.Warning, ValueError) as problem:
             raise NotDone(judge.said or _reason(problem, work, ends), transient=_is_busy(problem)) from None
         finally:
             connection.set_authorizer(None)
+        if _notes(connection) != noted:
+            raise NotDone(ALTERED)
         if _broken_references(connection) > broken:
             raise NotDone("A row refers to one that is not there (PRAGMA foreign_key_check).")
         if why := work.why_stop():
@@ -104,7 +110,7 @@ def bring_back(database: Database, snapshot: SnapshotReader, work: Work) -> None
 
     def note(copy: sqlite3.Connection) -> None:
         copy.execute(_CREATE)
-        copy.execute(_note(work))
+        copy.execute(inserting(work, _LEDGER))
         copy.commit()
 
     try:
@@ -155,17 +161,18 @@ def _opened(path: Path, seconds: float, why_stop: Callable[[], str] = str) -> It
 
 
 def _ledger(connection: sqlite3.Connection, contract_id: str) -> list[str]:
-    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", (LEDGER,)).fetchone()
-    if not there:
-        return []
-    rows = connection.execute(f"SELECT what FROM {LEDGER} WHERE contract_id = ?", (contract_id,))  # noqa: S608
-    return [row[0] for row in rows]
+    """What was done in this database for a contract."""
+    return [what for contract, what, *_ in _notes(connection) if contract == contract_id]
 
 
-def _note(work: Work) -> str:
-    """All of it is made here: a UUID, a word, a digest and a time."""
-    at = datetime.now(UTC).isoformat()
-    return f"INSERT INTO {LEDGER} VALUES ('{work.contract_id}', '{work.what}', '{work.sha256}', '{at}')"  # noqa: S608
+def _notes(connection: sqlite3.Connection) -> set[tuple[Any, ...]]:
+    """All that stands in the ledger; nothing where there is none. Raises NotDone when it is something else."""
+    there = connection.execute("SELECT type FROM main.sqlite_schema WHERE name = ?", (LEDGER,)).fetchone()
+    if there is None:
+        return set()
+    if there[0] != "table":
+        raise NotDone(ALTERED)
+    return set(connection.execute(f"SELECT contract_id, what, sha256, at FROM {_LEDGER}"))  # noqa: S608
 
 
 def _asked(connection: sqlite3.Connection, query: str) -> Any:
