@@ -232,6 +232,32 @@ def test_what_does_not_stay_up_is_a_failure_that_says_so(executor: executors.Exe
     assert "did not stay up" in str(result.error)
 
 
+def test_what_was_started_and_ended_was_not_left_alone(executor: executors.Executor, daemon: Supervisord) -> None:
+    before = executor.observe(call("broken"))
+    assert executor.untouched(call("broken"), before, executor.observe(call("broken")))
+    # Another test may have started it, and supervisord counts in whole seconds.
+    targets.wait_until(lambda: _seconds_ago(daemon, "broken") > 1, seconds=5, what="its next start is another")
+    executor.execute(call("broken"), Run())
+    after = executor.observe(call("broken"))
+    assert (after.state["state"], after.state["pid"]) == ("FATAL", None)
+    assert not executor.untouched(call("broken"), before, after)
+    assert executor.fingerprint(before) == executor.fingerprint(after), "how a program fails is no drift"
+    assert executor.is_back(call("broken"), before, after, None)
+
+
+def _seconds_ago(daemon: Supervisord, program: str) -> int:
+    about = daemon.process(program)
+    return int(about["now"]) - int(about["start"])
+
+
+def test_what_was_stopped_between_two_tries_to_start_was_not_left_alone(executor: executors.Executor) -> None:
+    seen = {"pid": None, "since": "2026-01-01T00:00:00+00:00", "health": None, "running": False}
+    crashing, stopped = ({**seen, "state": state} for state in ("BACKOFF", "STOPPED"))
+    at = timezone.now()
+    assert executor.untouched(call("web"), Observation(crashing, at), Observation({**crashing}, at))
+    assert not executor.untouched(call("web"), Observation(crashing, at), Observation(stopped, at))
+
+
 def test_what_never_gets_well_is_late(executor: executors.Executor, daemon: Supervisord) -> None:
     daemon.sicken()
     result = executor.execute(call("web"), Run(deadline_seconds=9))

@@ -86,6 +86,13 @@ class ServiceRestart(ForTarget[Service]):
         state = observation.state
         return observed.digest([state["pid"], state["since"]] if state["running"] else None)
 
+    def untouched(self, call: Call, baseline: Observation, observation: Observation) -> bool:
+        """It is the same process, or none and none was started since.
+
+        Of a program that supervisord itself starts again and again nobody can tell: it is another each time.
+        """
+        return _incarnation(baseline.state) == _incarnation(observation.state)
+
     def is_back(
         self, call: Call, baseline: Observation, observation: Observation, snapshot: SnapshotReader | None
     ) -> bool:
@@ -195,6 +202,11 @@ def _runs(service: Service) -> bool:
 def _well(service: Service) -> bool:
     health = _health(service)
     return bool(health and health["ok"])
+
+
+def _incarnation(state: dict[str, Any]) -> tuple[Any, ...]:
+    """Which start of the program this is, and whether it counts as started."""
+    return state["pid"], state["since"], state["state"] in supervisors.ALIVE
 
 
 def _health(service: Service) -> dict[str, Any] | None:
