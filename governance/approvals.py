@@ -147,15 +147,15 @@ class SlotView:
 def slots(request: ApprovalRequest, *, now: datetime) -> list[SlotView]:
     """The slots of a request and who fills them, counting only who may still speak (H)."""
     # Read once: between two readings somebody may decide, who then fills a slot and is not known.
-    approved = _approvals(request)
-    given = {decision.person_id: decision for decision in approved}
+    approved = yeses(request)
+    by_person = {decision.person_id: decision for decision in approved}
     required = Requirements.from_dict(request.requirements).approvals
     return [
         SlotView(
             slot.group,
-            given[slot.person].person if slot.person is not None else None,
-            given[slot.person].created_at if slot.person is not None else None,
-            given[slot.person].on_behalf_of_label if slot.person is not None else "",
+            by_person[slot.person].person if slot.person is not None else None,
+            by_person[slot.person].created_at if slot.person is not None else None,
+            by_person[slot.person].on_behalf_of_label if slot.person is not None else "",
         )
         for slot in quorum.fill(required, _counting(request, approved, now=now))
     ]
@@ -164,7 +164,7 @@ def slots(request: ApprovalRequest, *, now: datetime) -> list[SlotView]:
 def filled(request: ApprovalRequest, *, now: datetime) -> list[quorum.Slot]:
     """The slots of a request, filled by the approvals that count now (G, H)."""
     required = Requirements.from_dict(request.requirements).approvals
-    return quorum.fill(required, _counting(request, _approvals(request), now=now))
+    return quorum.fill(required, _counting(request, yeses(request), now=now))
 
 
 def _counting(request: ApprovalRequest, approved: list[Decision], *, now: datetime) -> list[quorum.Approval]:
@@ -180,7 +180,8 @@ def _counting(request: ApprovalRequest, approved: list[Decision], *, now: dateti
     return counting
 
 
-def _approvals(request: ApprovalRequest) -> list[Decision]:
+def yeses(request: ApprovalRequest) -> list[Decision]:
+    """The approvals of exactly what the request asks that nobody took back, whoever may still give one."""
     said_yes = [each for each in standing(request) if each.verdict == Verdict.APPROVE]
     return [each for each in said_yes if digests.same(each.digest, request.digest)]
 
@@ -224,7 +225,9 @@ def refusal(request: ApprovalRequest, user: User, *, now: datetime) -> Refused |
     person = found.user
     asking_side, given = principals.asking_side(request.contract), delegating.in_force(now=now)
     if person.pk in asking_side:
-        return SeparationOfDuties("Nobody decides on what they, or an agent they answer for, asked for.")
+        return SeparationOfDuties(
+            "Nobody decides on what they, or an agent they answer for, asked for."
+        )
     if person.pk in given.side(asking_side):
         return SeparationOfDuties("You stand in for somebody who asked for this or answers for it.")
     if voices.of(request, person, given):
@@ -249,7 +252,7 @@ def voice_of(request: ApprovalRequest, user: User, *, now: datetime) -> voices.V
         return free[0]
     wanted, counting = (
         Requirements.from_dict(request.requirements).approvals,
-        _counting(request, _approvals(request), now=now),
+        _counting(request, yeses(request), now=now),
     )
 
     def placed(*more: quorum.Approval) -> int:
@@ -603,10 +606,12 @@ def withdraw(*, request_id: UUID, by: Actor, user: User, reason: str, now: datet
         if request.state not in OPEN or contract.state not in (State.AWAITING_APPROVAL, State.AUTHORIZED):
             raise AlreadyStarted(f"The request is {request.state}, the contract {contract.state}.")
         ours = Q(person_id=user.pk) | Q(on_behalf_of_id=user.pk)
-        mine = Decision.objects.filter(ours, request=request, withdrawn_at=None)
-        if mine.update(withdrawn_at=now) != 1:
+        mine = Decision.objects.filter(ours, request=request, withdrawn_at=None).first()
+        if mine is None:
             raise NothingToWithdraw("You have no decision on this request.")
-        _say(contract, request, ApprovalFact.WITHDRAWN, by=by, reason=reason, now=now)
+        mine.withdrawn_at = now
+        mine.save(update_fields=["withdrawn_at"])
+        _say(contract, request, ApprovalFact.WITHDRAWN, by=by, reason=reason, now=now, decision=mine.entry_id)
         if request.state == ApprovalRequest.State.APPROVED and not quorum.complete(filled(request, now=now)):
             request.state, request.valid_until = ApprovalRequest.State.PENDING, None
             request.save(update_fields=["state", "valid_until"])
@@ -801,8 +806,11 @@ def _say(
     now: datetime,
     code: str = "",
     valid_until: datetime | None = None,
+    decision: UUID | None = None,
 ) -> None:
     more: JsonDict = {"code": code} if code else {}
+    if decision is not None:
+        more["decision"] = decision
     if valid_until is not None:
         more["valid_until"] = valid_until
     with contracts.story(contract):

@@ -68,7 +68,10 @@ class ApprovalCommented(TypedDict):
 
 
 class ApprovalClosed(TypedDict):
-    """A request came to an end, or back; `latency_seconds` since it was opened."""
+    """A request came to an end, or back; `latency_seconds` since it was opened.
+
+    Taken back: `decision` is the entry of what was.
+    """
 
     action_type: str
     target: str
@@ -79,6 +82,7 @@ class ApprovalClosed(TypedDict):
     latency_seconds: int
     valid_until: NotRequired[str]
     code: NotRequired[str]
+    decision: NotRequired[str]
 
 
 class ApprovalPressed(TypedDict):
@@ -144,11 +148,12 @@ class PolicyChanged(TypedDict):
 
 
 class GrantNoted(TypedDict):
-    """A standing grant was made, used or taken away."""
+    """A standing grant was made, used or taken away; `when` is its condition, empty for none."""
 
     agent: str
     action_type: str
     target: str
+    when: str
     uses: int
     max_uses: int
     expires_at: str

@@ -18,7 +18,20 @@ from verification.executors.base import Reversibility
 from verification.gates import Closed, Dispatch, Gate, Then
 from verification.models import Contract, Execution, State
 
-from . import approvals, binding, calendars, delegating, digest, freezing, holding, policies, policy, principals, quorum
+from . import (
+    approvals,
+    binding,
+    calendars,
+    delegating,
+    digest,
+    freezing,
+    holding,
+    policies,
+    policy,
+    principals,
+    quorum,
+    recorded,
+)
 from .models import ApprovalRequest, Assessment, BreakGlass, Delegation, Freeze, GrantUse, Hold
 
 HELD_RETRY_SECONDS = 15.0
@@ -204,6 +217,19 @@ class DigestGate(_Gate):
         return digest.same(recomputed, contract.authorized_digest) and digest.same(recomputed, frozen.digest)
 
 
+class RecordGate(_Gate):
+    """The log says of every row behind the authorization what the row says."""
+
+    name = "record"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Cancel when it does not: somebody wrote a row and nobody decided anything."""
+        request = request_of(dispatch.contract)
+        decisions = approvals.yeses(request) if request is not None else []
+        why = recorded.misstated(dispatch.contract, request, decisions)
+        return Closed(self.name, "not_as_recorded", why, Then.CANCEL) if why else None
+
+
 class ExpiryGate(_Gate):
     """An authorization that was not used in time is none; the clock stops while held or frozen (I)."""
 
@@ -279,9 +305,11 @@ class GrantGate(_Gate):
         """Back to people when it has, or has come to its end."""
         if request_of(dispatch.contract) is not None:
             return None
-        use = GrantUse.objects.select_related("grant").filter(contract=dispatch.contract).first()
+        use = GrantUse.objects.select_related("grant__agent").filter(contract=dispatch.contract).first()
         if use is None:
             return None
+        if why := recorded.grant_misstated(use.grant):
+            return Closed(self.name, "not_as_recorded", why, Then.CANCEL)
         if use.grant.revoked_at is None and use.grant.expires_at > dispatch.now:
             return None
         return Closed(self.name, "grant_ended", "The standing grant it ran on is no longer good.", Then.REAPPROVE)
@@ -369,6 +397,7 @@ GATES: tuple[Gate, ...] = (
     FreezeGate(),
     RequesterGate(),
     DigestGate(),
+    RecordGate(),
     ExpiryGate(),
     PolicyGate(),
     ApproversGate(),

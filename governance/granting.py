@@ -166,6 +166,7 @@ def say(
             "agent": grant.agent.name,
             "action_type": grant.action_type,
             "target": grant.target,
+            "when": grant.when,
             "uses": grant.use_count,
             "max_uses": grant.max_uses,
             "expires_at": grant.expires_at,

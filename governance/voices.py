@@ -33,7 +33,9 @@ def behind(decision: Decision, request: ApprovalRequest, given: InForce) -> Voic
     if decision.delegation_id is None:
         return _own(request, decision.person)
     delegation = given.of(decision.delegation_id)
-    return None if delegation is None else _lent(request, decision.person, delegation)
+    if delegation is None or delegation.delegator_id != decision.on_behalf_of_id:
+        return None
+    return _lent(request, decision.person, delegation)
 
 
 def _own(request: ApprovalRequest, person: User) -> Voice | None:

@@ -303,6 +303,20 @@ def test_g_a_row_written_behind_everybodys_back_fills_no_second_slot(two, olaf):
     assert [slot.person for slot in approvals.slots(fresh(request), now=timezone.now())] == [two.people.bea, None]
 
 
+def test_m_a_delegation_moved_to_another_person_lends_no_voice(two, olaf):
+    given = delegate(two.people.bea, olaf)
+    request = two.ask()
+    two.decide(request, olaf)
+    two.decide(request, two.people.dee)
+    assert contract_of(request).state == State.AUTHORIZED
+    type(given).objects.update(delegator=two.people.cem)
+    two.people.bea.is_active = False
+    two.people.bea.save()
+    two.settle()
+    assert two.read() == {"port": 8000}
+    assert fresh(request).state == "stale"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_n_a_person_and_their_delegate_at_once_are_one(two, olaf):
     delegate(two.people.bea, olaf)

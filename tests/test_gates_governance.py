@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from auditlog import jobs, log, mesh
 from auditlog.actors import SYSTEM
+from auditlog.models import Entry
 from governance import gates, holding, holds, policies, principals
 from governance.models import ApprovalRequest, Assessment, Decision, Hold, Policy
 from tests.harness.governed import Governed, contract_of, facts, fresh, newest
@@ -120,6 +122,146 @@ def test_m_a_row_edited_between_approval_and_run_is_not_run(world, approved, edi
     assert untouched(world)
     assert contract.state == State.CANCELLED
     assert fresh(approved).state == "cancelled"
+
+
+# --- what rows say was decided is what the log says was decided ---
+
+
+def two_approved(world):
+    """A request that takes two people, approved by Bea and Cem."""
+    world.policy(tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": 2}]}})
+    request = world.ask()
+    world.decide(request, world.people.bea)
+    world.decide(request, world.people.cem)
+    return request
+
+
+def refused_as_not_recorded(world, request, named=""):
+    """Nothing ran, all of it is over, and the log says which row it was."""
+    contract = contract_of(request)
+    ended = Entry.objects.get(contract_id=contract.pk, fact="contract.cancelled").data["reason"]
+    return (
+        untouched(world)
+        and contract.state == State.CANCELLED
+        and fresh(request).state == "cancelled"
+        and ended.startswith("not_as_recorded: ")
+        and named in ended
+    )
+
+
+def forge(request, person, entry_id):
+    return Decision.objects.create(
+        request=request,
+        person=person,
+        person_label="",
+        verdict="approve",
+        digest=request.digest,
+        entry_id=entry_id,
+        created_at=timezone.now(),
+    )
+
+
+def authorize_by_hand(request, **more):
+    """Write into the rows that a request is approved and its contract authorized, and owe its execution."""
+    now = timezone.now()
+    until = now + timedelta(hours=1)
+    ApprovalRequest.objects.filter(pk=request.pk).update(state="approved", valid_until=until)
+    Contract.objects.filter(pk=request.contract_id).update(
+        state=State.AUTHORIZED,
+        tier=request.tier,
+        authorized_digest=request.digest,
+        **{"authorized_at": now, "valid_until": until, **more},
+    )
+    with log.recording():
+        jobs.enqueue(kind=contracts.EXECUTION_JOB, subject_id=str(request.contract_id), now=now)
+
+
+def test_m_a_decision_that_was_given_to_somebody_else_is_not_theirs(world):
+    request, people = two_approved(world), world.people
+    Decision.objects.filter(request=request, person=people.cem).update(person=people.dee)
+    people.cem.is_active = False
+    people.cem.save()
+    world.settle()
+    assert refused_as_not_recorded(world, request, f"of person {people.dee.pk}")
+
+
+def test_m_a_decision_that_names_another_entry_was_taken_by_nobody(world):
+    request = world.ask()
+    forged = forge(request, world.people.bea, Entry.objects.latest("id").pk)
+    authorize_by_hand(request)
+    world.settle()
+    assert refused_as_not_recorded(world, request, str(forged.pk))
+
+
+def test_m_a_decision_written_between_two_real_ones_is_not_run(world):
+    world.policy(tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": 2}]}})
+    request = world.ask()
+    forged = forge(request, world.people.bea, None)
+    world.decide(request, world.people.cem)
+    assert contract_of(request).state == State.AUTHORIZED
+    world.settle()
+    assert refused_as_not_recorded(world, request, str(forged.pk))
+
+
+def test_m_the_entry_of_one_request_says_nothing_of_another(world):
+    real, request = world.ask(), world.ask(port=9001)
+    world.decide(real, world.people.bea)
+    forge(request, world.people.bea, Decision.objects.get(request=real).entry_id)
+    authorize_by_hand(request)
+    world.settle()
+    assert contract_of(real).state == State.VERIFIED
+    assert contract_of(request).state == State.CANCELLED
+    assert world.read() == {"port": 9000}
+
+
+def test_m_a_rejection_turned_into_an_approval_is_none(world):
+    world.policy(tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": 2}], "denials": 2}})
+    request = world.ask()
+    world.decide(request, world.people.bea, "reject")
+    Decision.objects.update(verdict="approve")
+    world.decide(request, world.people.cem)
+    world.settle()
+    assert refused_as_not_recorded(world, request, f"of person {world.people.bea.pk}")
+
+
+def test_k_an_approval_that_was_taken_back_cannot_be_put_back_in_its_row(world, approved):
+    contract = contract_of(approved)
+    world.withdraw(approved, world.people.bea)
+    Decision.objects.update(withdrawn_at=None)
+    authorize_by_hand(approved, authorized_at=contract.authorized_at, valid_until=contract.valid_until)
+    world.settle()
+    assert refused_as_not_recorded(world, approved, f"of person {world.people.bea.pk}")
+
+
+def test_i_a_validity_prolonged_in_the_row_does_not_count(world, clock):
+    request = world.ask()
+    world.decide(request, world.people.bea)
+    Contract.objects.update(valid_until=timezone.now() + timedelta(days=30))
+    clock.shift(timedelta(hours=25))
+    world.settle()
+    assert refused_as_not_recorded(world, request)
+
+
+def test_m_a_backup_group_that_was_never_asked_cannot_stand_in(world):
+    ops = Group.objects.create(name="on-call")
+    world.people.dee.groups.set([ops, Group.objects.get(name="operators")])
+    ops.permissions.set(Group.objects.get(name="reviewers").permissions.all())
+    once_late = {"escalate_to": "on-call", "escalate_after_seconds": 3600}
+    world.policy(tiers={"tier_2": {"approvals": [{"group": "reviewers", "count": 1}], **once_late}})
+    request = world.ask()
+    ApprovalRequest.objects.filter(pk=request.pk).update(escalated_at=timezone.now())
+    world.decide(fresh(request), world.people.dee)
+    world.settle()
+    assert refused_as_not_recorded(world, request, "others were asked")
+
+
+def test_m_a_request_nobody_had_to_approve_is_not_approved_by_its_row(world):
+    world.policy(tiers={"tier_2": {"approvals": []}})
+    request = world.ask()
+    authorize_by_hand(request)
+    world.settle()
+    assert untouched(world)
+    assert contract_of(request).state == State.CANCELLED
 
 
 def test_m_a_tier_1_row_edited_before_it_runs_is_not_run(world):

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from auditlog import jobs
 from auditlog.actors import SYSTEM
+from auditlog.models import Entry
 from governance import policies, seeds
 from governance.models import ApprovalRequest, Decision
 from tests.harness.clients import agent_of, config_change
@@ -127,6 +128,30 @@ def test_m_a_row_edited_in_the_database_after_approval_is_not_run(place: Place, 
     place.run()
     assert place.is_untouched()
     assert place.state(asked) in {"cancelled", "awaiting_approval"}
+
+
+def test_m_a_decision_edited_or_forged_in_the_database_is_not_run(place: Place) -> None:
+    policy(tiers=TWO)
+    edited, forged, people = place.ask(), place.ask(workers=5), place.people
+    place.decide(edited, place.who("bea"))
+    place.decide(edited, place.who("cem"))
+    Decision.objects.filter(person=people.cem).update(person=people.dee)
+    for person in (people.bea, people.cem):
+        Decision.objects.create(
+            request_id=forged["approval_id"],
+            person=person,
+            verdict="approve",
+            digest=forged["digest"],
+            entry_id=Entry.objects.latest("id").pk,
+            created_at=timezone.now(),
+        )
+    place.decide(forged, place.who("dee"))
+    place.run()
+    assert place.is_untouched()
+    for asked in (edited, forged):
+        assert place.state(asked) == "cancelled"
+        reason = Entry.objects.get(contract_id=asked["id"], fact="contract.cancelled").data["reason"]
+        assert "The log does not say what the rows do: decision" in reason
 
 
 def test_e_a_replayed_decision_is_refused(place: Place) -> None:

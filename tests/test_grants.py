@@ -133,6 +133,43 @@ def test_m_a_use_that_was_never_taken_lets_nothing_run(granted):
     assert (contract.state, granted.read()) == ("cancelled", {"port": 8000})
 
 
+@pytest.mark.parametrize(
+    "edit", [{"target": "file:*"}, {"when": ""}, {"max_uses": 500}, {"expires_at": timezone.now() + timedelta(days=80)}]
+)
+def test_m_a_grant_that_was_widened_in_its_row_lets_nothing_run(granted, edit):
+    Grant.objects.update(**edit)
+    contract = granted.submit().contract
+    granted.settle()
+    contract.refresh_from_db()
+    assert (contract.state, granted.read()) == (State.CANCELLED, {"port": 8000})
+
+
+def test_m_a_grant_nobody_gave_lets_nothing_run(world):
+    Grant.objects.create(
+        agent=world.agent,
+        action_type="config.update",
+        target="*",
+        max_uses=9,
+        contract_id=world.agent.pk,
+        created_at=timezone.now(),
+        expires_at=timezone.now() + timedelta(days=1),
+    )
+    contract = world.submit().contract
+    assert contract.state == State.AUTHORIZED
+    world.settle()
+    contract.refresh_from_db()
+    assert (contract.state, world.read()) == (State.CANCELLED, {"port": 8000})
+
+
+def test_m_a_grant_that_was_taken_away_cannot_be_put_back_in_its_row(granted):
+    revoke(granted)
+    Grant.objects.update(revoked_at=None)
+    contract = granted.submit().contract
+    granted.settle()
+    contract.refresh_from_db()
+    assert (contract.state, granted.read()) == (State.CANCELLED, {"port": 8000})
+
+
 def test_a_dry_run_knows_of_the_grant_and_takes_no_use(granted):
     assert granted.submit(dry_run=True).state == "authorized"
     assert Grant.objects.get().use_count == 0

@@ -415,7 +415,8 @@ def authorize(
         contract = lock(contract_id)
         contract.tier, contract.authorized_digest, contract.authorized_at = tier, digest, now
         contract.valid_until = valid_until
-        move(contract, State.AUTHORIZED, by=by, now=now, digest=digest)
+        until: dict[str, Any] = {} if valid_until is None else {"valid_until": valid_until}
+        move(contract, State.AUTHORIZED, by=by, now=now, digest=digest, **until)
         not_before = contract.revision.not_before
         _owe_execution(contract, due_at=max(now, not_before) if not_before else now, now=now)
         return contract

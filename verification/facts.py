@@ -35,7 +35,7 @@ class Revised(TypedDict):
 
 
 class Moved(TypedDict):
-    """A contract went from one state to another."""
+    """A contract went from one state to another. Authorized: until when, and the digest of what."""
 
     action_type: str
     target: str
@@ -45,6 +45,7 @@ class Moved(TypedDict):
     revision: int
     reason: str
     digest: NotRequired[str]
+    valid_until: NotRequired[str]
     attempt: NotRequired[int]
     confidence: NotRequired[str]
     duration_ms: NotRequired[int]
