@@ -23,7 +23,20 @@ from auditlog.refusals import FieldError, Refused
 from verification import contracts
 from verification.models import Contract, Revision, State
 
-from . import access, asking, delegating, holding, noting, pacing, pressing, principals, quorum, voices, walking
+from . import (
+    access,
+    asking,
+    delegating,
+    holding,
+    noting,
+    pacing,
+    parties,
+    pressing,
+    principals,
+    quorum,
+    voices,
+    walking,
+)
 from . import digest as digests
 from .asking import Examined
 from .facts import ApprovalFact
@@ -73,7 +86,7 @@ class StaleDigest(Refused):
 
 
 class SeparationOfDuties(Refused):
-    """Nobody decides on what they, or the agent they answer for, asked for. No setting lifts this."""
+    """Nobody decides on what they, or an agent of theirs, asked for, or on their own things. No setting lifts this."""
 
     code = "separation_of_duties"
     kind = Refused.Kind.FORBIDDEN
@@ -170,7 +183,7 @@ def filled(request: ApprovalRequest, *, now: datetime) -> list[quorum.Slot]:
 def _counting(request: ApprovalRequest, approved: list[Decision], *, now: datetime) -> list[quorum.Approval]:
     """Those of these approvals that count now; nobody is heard twice, by themselves or in somebody else's name."""
     given = delegating.in_force(now=now)
-    heard = set(given.side(principals.asking_side(request.contract)))
+    heard = set(given.side(parties.asking_side(request.contract)))
     counting = []
     for decision in approved:
         voice = voices.behind(decision, request, given)
@@ -223,10 +236,10 @@ def refusal(request: ApprovalRequest, user: User, *, now: datetime) -> Refused |
     if found is None or not found.user.is_active:
         return access.Forbidden("This account is not active.")
     person = found.user
-    asking_side, given = principals.asking_side(request.contract), delegating.in_force(now=now)
+    asking_side, given = parties.asking_side(request.contract), delegating.in_force(now=now)
     if person.pk in asking_side:
         return SeparationOfDuties(
-            "Nobody decides on what they, or an agent they answer for, asked for."
+            "Nobody decides on what they or an agent of theirs asked for, or on what is their own."
         )
     if person.pk in given.side(asking_side):
         return SeparationOfDuties("You stand in for somebody who asked for this or answers for it.")

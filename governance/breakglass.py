@@ -16,7 +16,7 @@ from auditlog.refusals import FieldError, Refused
 from auditlog.subjects import Subject
 from verification.models import Contract
 
-from . import access, delegating, digest, policy, principals, proposals
+from . import access, delegating, digest, parties, policy, proposals
 from .asking import Examined, StandIn
 from .facts import BreakGlassFact
 from .models import BreakGlass
@@ -133,7 +133,7 @@ def refusal(row: BreakGlass, user: User, *, now: datetime) -> Refused | None:
         return access.Forbidden("This needs the permission breakglass.review.")
     if row.reviewed_at is not None:
         return Reviewed(f"{row.reviewer_label} has reviewed it.")
-    behind = {row.person_id, *principals.asking_side(row.contract)}
+    behind = {row.person_id, *parties.asking_side(row.contract)}
     if user.pk in delegating.in_force(now=now).side(behind):
         return OwnReview("Somebody else has to look at it.")
     return None

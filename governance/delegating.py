@@ -16,7 +16,7 @@ from auditlog.refusals import Refused
 from auditlog.subjects import Subject
 from verification.models import Contract
 
-from . import principals
+from . import parties
 from .facts import ApprovalFact
 from .models import Delegation
 
@@ -69,9 +69,9 @@ def rows() -> list[Delegation]:
 def asking_side(contract: Contract, *, now: datetime) -> frozenset[int]:
     """Everybody who may neither approve a contract nor judge it (F).
 
-    Who asked, on whose behalf, the owners of such agents, and the delegates of them all.
+    Who asked, on whose behalf, whose own thing it is about, the owners of such agents, and the delegates of them all.
     """
-    return in_force(now=now).side(principals.asking_side(contract))
+    return in_force(now=now).side(parties.asking_side(contract))
 
 
 def say(delegation: Delegation, fact: ApprovalFact, *, by: Actor, reason: str, now: datetime) -> None:

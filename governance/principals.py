@@ -108,14 +108,6 @@ def stands_behind(user: User) -> frozenset[int]:
     return frozenset({user.pk, *Agent.objects.filter(owner_id=user.pk).values_list("user_id", flat=True)})
 
 
-def asking_side(contract: Contract) -> frozenset[int]:
-    """The ids of everybody who answers for a contract: who asked, on whose behalf, and the owners of such agents.
-
-    None of them may ever approve it (F).
-    """
-    return answerable(contract.requested_by_id, contract.on_behalf_of_id)
-
-
 def behind(contract: Contract) -> User | None:
     """Who is behind a contract: its requester, or on whose behalf Grace asked; None when it was Grace alone."""
     user_id = contract.requested_by_id or contract.on_behalf_of_id

@@ -132,7 +132,7 @@ def test_who_answers_for_the_agent_is_told_why_not(client: Client, users: People
     client.force_login(users.ada)
     shown = text(client.get(address(request)))
     assert "Approve&hellip;" not in shown
-    assert "Nobody decides on what they, or an agent they answer for, asked for." in shown
+    assert "Nobody decides on what they or an agent of theirs asked for, or on what is their own." in shown
     assert client.post(address(request, "approve"), {"digest": request.digest}).status_code == 403
 
 
