@@ -170,7 +170,10 @@ class GlassBroken(TypedDict):
 
 
 class FreezeChanged(TypedDict):
-    """A calendar of freezes was made or ended, or an exception to it."""
+    """A calendar of freezes was made or ended, or an exception to it.
+
+    An exception is for one `revision` whose wording has this `digest`, on the word of the contract `approved_by`.
+    """
 
     name: str
     change: str
@@ -179,6 +182,9 @@ class FreezeChanged(TypedDict):
     minimum_tier: str
     reason: str
     excepted: NotRequired[str]
+    revision: NotRequired[int]
+    digest: NotRequired[str]
+    approved_by: NotRequired[str]
 
 
 class LoginTried(TypedDict):

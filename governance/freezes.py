@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -105,25 +106,29 @@ def ask_to_end(*, freeze_id: UUID, reason: str, by: Actor, user: User | None, no
 def ask_exception(
     *, freeze_id: UUID, contract_id: UUID, reason: str, by: Actor, user: User | None, now: datetime
 ) -> Submitted:
-    """Ask that one contract may start in spite of a freeze: a tier_3 contract `freeze.except`.
+    """Ask that a contract, as it is worded now, may start in spite of a freeze: a tier_3 contract `freeze.except`.
 
     Raises NoSuchFreeze, FreezeEnded, and InvalidFreeze when there is no such contract or it is excepted already.
     """
-    errors = []
-    if not Contract.objects.filter(pk=contract_id).exists():
-        errors.append(FieldError("/contract_id", "invalid", "There is no such contract."))
-    elif FreezeException.objects.filter(freeze_id=freeze_id, contract_id=contract_id, withdrawn_at=None).exists():
-        errors.append(FieldError("/contract_id", "invalid", "The contract may start in spite of this freeze already."))
-    if errors:
-        raise InvalidFreeze(errors[0].detail, errors=errors)
-    about = {"contract_id": str(contract_id)}
+    contract = Contract.objects.filter(pk=contract_id).first()
+    if contract is None:
+        raise _no_exception("There is no such contract.")
+    meant = {"revision": contract.current_revision, "digest": freezing.wording(contract)}
+    made = FreezeException.objects.filter(freeze_id=freeze_id, contract_id=contract_id, withdrawn_at=None, **meant)
+    if made.exists():
+        raise _no_exception("The contract may start in spite of this freeze already.")
+    about = {"contract_id": str(contract_id), **meant}
     return _ask(freezing.EXCEPT, freeze_id, about, {"excepted": True}, reason=reason, by=by, user=user, now=now)
+
+
+def _no_exception(detail: str) -> InvalidFreeze:
+    return InvalidFreeze(detail, errors=[FieldError("/contract_id", "invalid", detail)])
 
 
 def _ask(
     action_type: str,
     freeze_id: UUID,
-    about: dict[str, str],
+    about: dict[str, Any],
     promised: dict[str, bool],
     *,
     reason: str,

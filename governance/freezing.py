@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from auditlog import log, reading
+from django.db.models import Q
+
+from auditlog import canonical, log, reading
 from auditlog.actors import Actor
 from auditlog.refusals import Refused
 from auditlog.subjects import Subject
 from verification.models import Contract
 
-from . import holding
+from . import digest, holding, recorded
 from .calendars import BadRule, Window, parse
 from .facts import FreezeFact
 from .models import Freeze, FreezeException
@@ -24,6 +27,8 @@ PASSES = frozenset({holding.RELEASE, EXCEPT, END})
 
 LONGEST = timedelta(days=31)
 MOST_OCCURRENCES = 2_000
+
+Span = tuple[datetime, datetime]
 
 
 class NoSuchFreeze(Refused):
@@ -65,26 +70,85 @@ def covering(contract: Contract, *, now: datetime) -> tuple[Freeze, datetime] | 
 
 
 def spans(contract: Contract, *, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
-    """The spans between two times in which freezes kept the contract from starting."""
+    """The spans between two times in which freezes kept the contract from starting, whatever ended them since.
+
+    That is until the calendar was ended for good, or the contract excepted.
+    """
     if contract.action_type in PASSES:
         return []
+    ever = Freeze.objects.filter(Q(ended_at=None) | Q(ended_at__gt=since), created_at__lt=until)
+    known = [freeze for freeze in ever if _reaches(freeze, contract)]
+    excepted = _exceptions(contract) if known else []
     found = []
-    for freeze in _about(contract):
-        lasts = timedelta(seconds=freeze.duration_seconds)
+    for freeze in known:
+        ended = min(until, freeze.ended_at or until)
+        lasted = _occurrences(freeze, max(since, freeze.created_at), ended)
+        for row in excepted:
+            if row.freeze_id == freeze.pk:
+                lasted = _without(lasted, row.created_at, row.withdrawn_at or ended)
+        found += lasted
+    return found
+
+
+def _occurrences(freeze: Freeze, since: datetime, until: datetime) -> list[Span]:
+    lasts = timedelta(seconds=freeze.duration_seconds)
+    found = []
+    try:
         for start in parse(freeze.rule).xafter(since - lasts, count=MOST_OCCURRENCES, inc=True):
             if start >= until:
                 break
             found.append((max(start, since), min(start + lasts, until)))
+    except BadRule:
+        # It kept everything from starting, as long as it was there.
+        return [(since, until)]
     return [(start, stop) for start, stop in found if stop > start]
 
 
+def _without(spans: list[Span], since: datetime, until: datetime) -> list[Span]:
+    """What is left of spans outside of two times; pure."""
+    parts = [part for start, stop in spans for part in ((start, min(stop, since)), (max(start, until), stop))]
+    return [(start, stop) for start, stop in parts if stop > start]
+
+
 def _about(contract: Contract) -> list[Freeze]:
-    found = [each for each in calendars() if STRICTNESS[contract.tier] >= STRICTNESS[each.minimum_tier]]
+    found = [each for each in calendars() if _reaches(each, contract)]
     if not found:
         return []
-    exceptions = FreezeException.objects.filter(contract=contract, withdrawn_at=None)
-    excepted = set(exceptions.values_list("freeze_id", flat=True))
+    excepted = {row.freeze_id for row in _exceptions(contract) if row.withdrawn_at is None}
     return [each for each in found if each.pk not in excepted]
+
+
+def _reaches(freeze: Freeze, contract: Contract) -> bool:
+    return STRICTNESS[contract.tier] >= STRICTNESS[freeze.minimum_tier]
+
+
+def _exceptions(contract: Contract) -> list[FreezeException]:
+    """The exceptions people made for what the contract says now, as far as the log knows of them."""
+    rows = list(FreezeException.objects.filter(contract=contract, revision=contract.current_revision))
+    if not rows:
+        return []
+    now_says = wording(contract)
+    return [row for row in rows if digest.same(row.digest, now_says) and recorded.excepted(row)]
+
+
+def wording(contract: Contract) -> str:
+    """SHA-256 of what a contract does, word for word, in the revision in force: what an exception is for."""
+    return digest.sha256(digest.canonical(worded(contract)))
+
+
+def worded(contract: Contract) -> dict[str, Any]:
+    """What a contract does in the revision in force, complete."""
+    revision = contract.revision
+    return {
+        "action_type": contract.action_type,
+        "executor_version": contract.executor_version,
+        "target": contract.target,
+        "revision": revision.number,
+        "parameters": revision.parameters,
+        "expected_effect": revision.expected_effect,
+        "preconditions": revision.preconditions,
+        "not_before": canonical.stamp(revision.not_before) if revision.not_before else None,
+    }
 
 
 @reading.remembered
@@ -106,17 +170,31 @@ def end(*, freeze_id: UUID, by: Actor, reason: str, now: datetime, again: bool =
 
 
 def except_(
-    *, freeze_id: UUID, contract_id: UUID, approved_by: UUID, by: Actor, reason: str, now: datetime
+    *,
+    freeze_id: UUID,
+    contract_id: UUID,
+    revision: int,
+    wording: str,
+    approved_by: UUID,
+    by: Actor,
+    reason: str,
+    now: datetime,
 ) -> FreezeException:
-    """Let one contract start in spite of a freeze. Only the executor of `freeze.except` calls this."""
+    """Let a contract start in spite of a freeze as it is worded. Only the executor of `freeze.except` calls this."""
     with log.recording():
         freeze = _locked(freeze_id)
         row, made = FreezeException.objects.get_or_create(
             approved_by=approved_by,
-            defaults={"freeze": freeze, "contract_id": contract_id, "created_at": now},
+            defaults={
+                "freeze": freeze,
+                "contract_id": contract_id,
+                "revision": revision,
+                "digest": wording,
+                "created_at": now,
+            },
         )
         if made:
-            say(freeze, "excepted", by=by, reason=reason, now=now, excepted=contract_id)
+            say(freeze, "excepted", by=by, reason=reason, now=now, exception=row)
     return row
 
 
@@ -130,7 +208,7 @@ def withdraw_exception(*, approved_by: UUID, by: Actor, reason: str, now: dateti
             return
         row.withdrawn_at = now
         row.save(update_fields=["withdrawn_at"])
-        say(row.freeze, "exception_withdrawn", by=by, reason=reason, now=now, excepted=row.contract_id)
+        say(row.freeze, "exception_withdrawn", by=by, reason=reason, now=now, exception=row)
 
 
 def named(freeze_id: UUID) -> Freeze:
@@ -148,8 +226,11 @@ def _locked(freeze_id: UUID) -> Freeze:
     return freeze
 
 
-def say(freeze: Freeze, change: str, *, by: Actor, reason: str, now: datetime, excepted: UUID | None = None) -> None:
+def say(
+    freeze: Freeze, change: str, *, by: Actor, reason: str, now: datetime, exception: FreezeException | None = None
+) -> None:
     """Append a fact about a freeze. Inside `recording()`."""
+    about = {} if exception is None else _said(exception)
     log.append(
         FreezeFact.CHANGED,
         actor=by,
@@ -161,8 +242,17 @@ def say(freeze: Freeze, change: str, *, by: Actor, reason: str, now: datetime, e
             "duration_seconds": freeze.duration_seconds,
             "minimum_tier": freeze.minimum_tier,
             "reason": reason,
-            **({"excepted": str(excepted)} if excepted else {}),
+            **about,
         },
         now=now,
-        contract_id=excepted,
+        contract_id=exception.contract_id if exception else None,
     )
+
+
+def _said(exception: FreezeException) -> dict[str, Any]:
+    return {
+        "excepted": exception.contract_id,
+        "revision": exception.revision,
+        "digest": exception.digest,
+        "approved_by": exception.approved_by,
+    }

@@ -316,7 +316,7 @@ class FreezeExceptionAdmin(ReadOnlyAdmin):
     """Contracts that may start in spite of a freeze."""
 
     reads = "freezes.read"
-    list_display = ("contract", "freeze", "created_at", "withdrawn_at")
+    list_display = ("contract", "revision", "freeze", "created_at", "withdrawn_at")
     list_select_related = ("contract", "freeze")
 
 

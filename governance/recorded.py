@@ -18,8 +18,8 @@ from auditlog.models import Entry
 from verification.facts import ContractFact
 from verification.models import Contract, State
 
-from .facts import ApprovalFact, GrantFact
-from .models import ApprovalRequest, Decision, Grant
+from .facts import ApprovalFact, FreezeFact, GrantFact
+from .models import ApprovalRequest, Decision, FreezeException, Grant
 
 _MOVES = frozenset(ContractFact[state.name].name_ for state in State)
 _DECIDED, _WITHDRAWN = ApprovalFact.DECIDED.name_, ApprovalFact.WITHDRAWN.name_
@@ -132,6 +132,17 @@ def grant_misstated(grant: Grant) -> str:
         return f"The log does not say what the row of grant {grant.pk} does."
     taken = len(said) > 1
     return "" if taken is (grant.revoked_at is not None) else f"The log says that grant {grant.pk} was taken away."
+
+
+def excepted(row: FreezeException) -> bool:
+    """Whether the log says of an exception to a freeze what its row does."""
+    about = {"contract_id": row.contract_id, "subject_id": str(row.freeze_id), "fact": FreezeFact.CHANGED.name_}
+    said = [each.data for each in Entry.objects.filter(**about).only("bytes")]
+    ours = {each["change"]: each for each in said if each.get("approved_by") == str(row.approved_by)}
+    made, withdrawn = ours.get("excepted"), "exception_withdrawn" in ours
+    if made is None or withdrawn is not (row.withdrawn_at is not None):
+        return False
+    return bool(made["revision"] == row.revision and made["digest"] == row.digest)
 
 
 def _bounds(grant: Grant) -> JsonDict:

@@ -1,14 +1,15 @@
 """Freeze windows: recurring, by tier, with exceptions people approved."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
 
 from auditlog import jobs
-from auditlog.models import Entry
+from auditlog.models import Entry, Job
 from auditlog.refusals import Refused
-from governance import calendars, freezes, freezing, holding, principals
+from governance import calendars, freezes, freezing, holding, principals, proposals
 from governance.models import Freeze, FreezeException
 from tests.harness.governed import Governed, contract_of, fresh
 from verification.models import Contract, State
@@ -144,6 +145,134 @@ def test_d_an_exception_is_tier_3_and_for_one_contract_only(world):
         entry.document()["data"]["change"] for entry in Entry.objects.filter(fact="freeze.changed").order_by("id")
     ]
     assert changes == ["created", "excepted"]
+
+
+def ask_exception(world, calendar, contract):
+    ada = world.people.ada
+    return freezes.ask_exception(
+        freeze_id=calendar.pk,
+        contract_id=contract.pk,
+        reason="it cannot wait",
+        by=principals.actor_of(ada),
+        user=ada,
+        now=timezone.now(),
+    )
+
+
+def revise(world, contract, port):
+    """The agent's owner answers a request for changes."""
+    body = world.body(port)
+    return proposals.revise(
+        contract_id=contract.pk,
+        revision={"parameters": body["parameters"], "expected_effect": body["expected_effect"]},
+        by=principals.actor_of(world.people.ada),
+        user=world.people.ada,
+        now=timezone.now(),
+    )[1]
+
+
+def test_d_an_exception_shows_all_of_the_contract_and_is_for_that_wording_only(world):
+    calendar = freeze(world)
+    request = world.ask()
+    contract = contract_of(request)
+    asked = ask_exception(world, calendar, contract)
+    shown = json.loads(asked.approval.preview["body"])
+    assert shown["parameters"] == {"path": "app.json", "merge": {"port": 9000}}
+    assert (shown["target"], shown["revision"]) == ("file:app.json", 1)
+    assert agreed(world, asked).state == State.VERIFIED
+    world.decide(request, world.people.cem, "request_changes")
+    world.decide(revise(world, contract, 6666), world.people.cem)
+    world.settle()
+    jobs.run_until_idle(timezone.now() + timedelta(minutes=6))
+    assert contract_of(request).state == State.AUTHORIZED
+    assert world.read() == {"port": 8000}
+    assert agreed(world, ask_exception(world, calendar, contract_of(request))).state == State.VERIFIED
+    jobs.run_until_idle(timezone.now() + timedelta(minutes=30))
+    assert (contract_of(request).state, world.read()) == (State.VERIFIED, {"port": 6666})
+
+
+def test_d_an_exception_asked_for_one_revision_does_not_reach_the_next(world):
+    calendar = freeze(world)
+    request = world.ask()
+    asked = ask_exception(world, calendar, contract_of(request))
+    world.decide(request, world.people.cem, "request_changes")
+    revise(world, contract_of(request), 6666)
+    assert agreed(world, asked).state == State.CANCELLED
+    assert not FreezeException.objects.exists()
+
+
+@pytest.mark.parametrize("edit", [{"digest": "0" * 64}, {"revision": 2}])
+def test_d_an_exception_for_other_words_is_refused(world, edit):
+    calendar, contract = freeze(world), contract_of(world.ask())
+    meant = {"contract_id": str(contract.pk), "revision": 1, "digest": freezing.wording(contract), **edit}
+    body = {
+        "action_type": "freeze.except",
+        "target": f"freeze:{calendar.pk}",
+        "parameters": {"freeze_id": str(calendar.pk), **meant},
+        "expected_effect": {"target_state": {"excepted": True}},
+    }
+    with pytest.raises(Refused) as refused:
+        world.submit(body, user=world.people.ada)
+    assert [error.code for error in refused.value.errors] == ["another_wording"]
+
+
+def test_m_an_exception_nobody_approved_lets_nothing_start(world):
+    calendar, request = freeze(world), approved(world)
+    contract = contract_of(request)
+    FreezeException.objects.create(
+        freeze=calendar,
+        contract=contract,
+        revision=1,
+        digest=freezing.wording(contract),
+        approved_by=contract.pk,
+        created_at=timezone.now(),
+    )
+    world.settle()
+    assert contract_of(request).state == State.AUTHORIZED
+
+
+# The approval is good for a day and frozen for three.
+
+
+def frozen_for_three_days(world, clock):
+    calendar = freeze(world, rule="DTSTART:20261123T110000Z", hours=500)
+    request = approved(world)
+    clock.shift(timedelta(days=3))
+    world.settle()
+    assert contract_of(request).state == State.AUTHORIZED
+    return calendar, request
+
+
+def end(world, calendar):
+    ada = world.people.ada
+    return freezes.ask_to_end(
+        freeze_id=calendar.pk, reason="over", by=principals.actor_of(ada), user=ada, now=timezone.now()
+    )
+
+
+def test_i_frozen_time_counts_when_the_calendar_was_ended(world, clock):
+    calendar, request = frozen_for_three_days(world, clock)
+    assert agreed(world, end(world, calendar)).state == State.VERIFIED
+    clock.shift(timedelta(hours=23))
+    world.settle()
+    assert contract_of(request).state == State.VERIFIED
+
+
+def test_i_after_the_calendar_was_ended_the_clock_goes_on(world, clock):
+    calendar, request = frozen_for_three_days(world, clock)
+    Job.objects.filter(subject_id=str(request.contract_id)).update(due_at=timezone.now() + timedelta(hours=25))
+    assert agreed(world, end(world, calendar)).state == State.VERIFIED
+    clock.shift(timedelta(hours=25))
+    world.settle()
+    assert contract_of(request).state == State.EXPIRED
+
+
+def test_i_frozen_time_counts_when_the_contract_was_excepted(world, clock):
+    calendar, request = frozen_for_three_days(world, clock)
+    assert agreed(world, ask_exception(world, calendar, contract_of(request))).state == State.VERIFIED
+    clock.shift(timedelta(hours=1))
+    world.settle()
+    assert contract_of(request).state == State.VERIFIED
 
 
 def test_d_ending_a_freeze_is_tier_3(world):

@@ -35,9 +35,11 @@ class FreezeShape(s.Serializer[Any]):
 
 
 class ExceptionShape(s.Serializer[Any]):
-    """One contract that may start in spite of a freeze."""
+    """One contract that may start in spite of a freeze, as it was worded."""
 
     contract_id = s.UUIDField()
+    revision = s.IntegerField(help_text="The revision of the contract that is excepted; another one is not.")
+    digest = s.CharField(help_text="SHA-256 of everything that revision does.")
     approved_by = s.UUIDField(help_text="The contract by which people said so.")
     created_at = s.DateTimeField()
     withdrawn_at = s.DateTimeField(allow_null=True)

@@ -129,6 +129,8 @@ class Migration(migrations.Migration):
                     "id",
                     models.UUIDField(default=auditlog.ids.new_id, editable=False, primary_key=True, serialize=False),
                 ),
+                ("revision", models.PositiveIntegerField()),
+                ("digest", models.CharField(max_length=64)),
                 ("approved_by", models.UUIDField(unique=True)),
                 ("created_at", models.DateTimeField()),
                 ("withdrawn_at", models.DateTimeField(blank=True, null=True)),

@@ -32,11 +32,16 @@ class Freeze(models.Model):
 
 
 class FreezeException(models.Model):
-    """One contract that may start in spite of a freeze; `approved_by` is the contract that said so."""
+    """One revision of a contract that may start in spite of a freeze; `approved_by` is the contract that said so.
+
+    `digest` is that of the wording people were shown (`freezing.wording`); another wording is not excepted.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     freeze = models.ForeignKey(Freeze, on_delete=models.PROTECT, related_name="exceptions")
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, related_name="+")
+    revision = models.PositiveIntegerField()
+    digest = models.CharField(max_length=64)
     approved_by = models.UUIDField(unique=True)
     created_at = models.DateTimeField()
     withdrawn_at = models.DateTimeField(null=True, blank=True)
