@@ -38,6 +38,11 @@ def test_no_name_is_read_twice() -> None:
     assert len(settings.env.names) == len(set(settings.env.names))
 
 
+def test_no_setting_is_explained_twice() -> None:
+    names = [name for name, _ in LINE.findall((ROOT / ".env.example").read_text())]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_the_examples_are_acceptable() -> None:
     """Each is read by the reader the settings use for it, in a fresh process's stead."""
     import os
