@@ -145,6 +145,10 @@ class HoldGate(_Gate):
             return None
         return Closed(self.name, "held", f"Held ({hold}): {hold.reason}", Then.WAIT, HELD_RETRY_SECONDS)
 
+    def holds_everything(self) -> bool:
+        """By the file, or by a hold on everything."""
+        return holding.holds_everything()
+
 
 class FreezeGate(_Gate):
     """A freeze lasts, and this contract is no exception to it."""

@@ -79,6 +79,11 @@ def file_reason() -> str:
         return f"the file HOLD cannot be read: {error.strerror}"
 
 
+def holds_everything() -> bool:
+    """Whether nothing starts on this host, `hold.release` excepted: by the file, or by a hold on everything."""
+    return bool(file_reason()) or Hold.objects.filter(scope=Scope.EVERYTHING, released_at=None).exists()
+
+
 def covering(contract: Contract) -> Hold | None:
     """The engaged hold that keeps this contract from starting, if any; `hold.release` passes all."""
     if contract.action_type == RELEASE:

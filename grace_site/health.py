@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from auditlog.models import Pending
 from grace_site import heartbeats, problems
+from verification import gates
 
 logger = structlog.get_logger(__name__)
 
@@ -29,7 +30,10 @@ FREE_BYTES = 200 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Part:
-    """One thing Grace stands on: `ok`, `failing`, or `unknown` where it cannot be measured."""
+    """One thing Grace stands on: `ok`, `failing`, or `unknown` where it cannot be measured.
+
+    Holds are `held` while one is on everything: somebody wanted that, so nothing fails.
+    """
 
     name: str
     state: str
@@ -45,12 +49,14 @@ def is_ready(found: list[Part]) -> bool:
     return all(part.state != "failing" for part in found)
 
 
-def _part(name: str, check: Callable[[], bool | None]) -> Part:
+def _part(name: str, check: Callable[[], bool | str | None]) -> Part:
     try:
-        fine = check()
+        fine: bool | str | None = check()
     except (DatabaseError, RedisError, OSError) as error:
         logger.warning("health.failing", part=name, error=type(error).__name__)
         fine = False
+    if isinstance(fine, str):
+        return Part(name, fine)
     return Part(name, "unknown" if fine is None else "ok" if fine else "failing")
 
 
@@ -86,12 +92,17 @@ def _disk() -> bool:
     return shutil.disk_usage(settings.VAR_DIR).free > FREE_BYTES
 
 
-CHECKS: dict[str, Callable[[], bool | None]] = {
+def _holds() -> str:
+    return "held" if gates.hold_everything() else "ok"
+
+
+CHECKS: dict[str, Callable[[], bool | str | None]] = {
     "database": _database,
     "broker": _broker,
     "workers": _workers,
     "sequencer": _sequencer,
     "disk": _disk,
+    "holds": _holds,
 }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from verification.gates import Closed, Dispatch, Then
+from verification.gates import Closed, Dispatch, Gate, Then
 
 from .models import Mission
 
 RETRY_AFTER_SECONDS = 30.0
 
 
-class MissionGate:
+class MissionGate(Gate):
     """Looks at the mission of what is about to run; a contract without one, or of an unknown one, passes."""
 
     name = "mission"

@@ -1,8 +1,10 @@
 """Alive, ready, and who may look."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +12,9 @@ import pytest
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
+from auditlog.actors import SYSTEM
 from auditlog.models import Pending
+from governance import holds
 from grace_site import health, heartbeats
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +40,7 @@ def test_it_is_ready_where_nothing_fails() -> None:
         "workers": "unknown",
         "sequencer": "ok",
         "disk": "ok",
+        "holds": "ok",
     }
 
 
@@ -56,6 +61,31 @@ def test_it_is_not_ready_while_entries_wait_too_long() -> None:
 def test_it_is_not_ready_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "FREE_BYTES", 1 << 60)
     assert Client().get("/readyz").json()["parts"]["disk"] == "failing"
+
+
+def _engage_on_everything(var_dir: Path) -> None:
+    holds.engage(scope="everything", reason="the database moves", by=SYSTEM, user=None, now=timezone.now())
+
+
+def _hold_by_file(var_dir: Path) -> None:
+    (var_dir / "HOLD").write_text("the database moves")
+
+
+@pytest.mark.parametrize("hold", [_engage_on_everything, _hold_by_file])
+def test_it_says_that_everything_is_held_and_is_ready_all_the_same(hold: Callable[[Path], None], var_dir: Path) -> None:
+    hold(var_dir)
+    answer = Client().get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (HTTPStatus.OK, "ready")
+    assert answer.json()["parts"]["holds"] == "held"
+    seen = Client().get("/api/verification/health").json()["data"]
+    assert seen["state"] == "ok"
+    assert {"name": "holds", "state": "held"} in seen["parts"]
+    assert b"moves" not in answer.content
+
+
+def test_a_hold_on_something_holds_not_everything() -> None:
+    holds.engage(scope="target", pattern="file:*", reason="look at it", by=SYSTEM, user=None, now=timezone.now())
+    assert Client().get("/readyz").json()["parts"]["holds"] == "ok"
 
 
 def test_it_says_nothing_but_names_and_states(settings: Any) -> None:

@@ -49,7 +49,7 @@ class Closed:
 
 
 class Gate(Protocol):
-    """A reason not to start. All three are called inside the claim's transaction, with the contract locked."""
+    """A reason not to start. The first three are called inside the claim's transaction, with the contract locked."""
 
     name: str
 
@@ -67,6 +67,10 @@ class Gate(Protocol):
     def begun(self, dispatch: Dispatch) -> None:
         """Every gate was open and the contract begins."""
         ...
+
+    def holds_everything(self) -> bool:
+        """Whether it is closed to whatever would start now; asked by who looks how Grace is."""
+        return False
 
 
 _gates: dict[str, Gate] = {}
@@ -91,6 +95,11 @@ def first_closed(dispatch: Dispatch) -> Closed | None:
     if not _gates:
         return NO_GATE
     return next((why for gate in _gates.values() if (why := gate.check(dispatch))), None)
+
+
+def hold_everything() -> bool:
+    """Whether a gate is closed to whatever would start now."""
+    return any(gate.holds_everything() for gate in _gates.values())
 
 
 def closed(dispatch: Dispatch, why: Closed) -> None:

@@ -19,14 +19,14 @@ from verification import executors, gates
 
 LATE = timedelta(minutes=2)
 
-OK, DEGRADED, DOWN, OFF = "ok", "degraded", "down", "off"
+OK, DEGRADED, DOWN, OFF, HELD = "ok", "degraded", "down", "off", "held"
 
 
 class Part(s.Serializer[Any]):
     """One part and its state."""
 
     name = s.CharField()
-    state = s.ChoiceField([OK, DEGRADED, DOWN, OFF])
+    state = s.ChoiceField([OK, DEGRADED, DOWN, OFF, HELD])
 
 
 class Health(s.Serializer[Any]):
@@ -73,6 +73,10 @@ def _gates() -> str:
     return OK if list(gates.registered()) else DOWN
 
 
+def _holds() -> str:
+    return HELD if gates.hold_everything() else OK
+
+
 def _log() -> str:
     late = Pending.objects.filter(recorded_at__lt=timezone.now() - LATE).exists()
     return DEGRADED if late else OK
@@ -88,6 +92,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "verification": _verification,
     "executors": _executors,
     "gates": _gates,
+    "holds": _holds,
     "log": _log,
     "work": _work,
 }
