@@ -86,6 +86,15 @@ class Child:
         self.restart_at = time.monotonic() + pause
         return pause
 
+    def ask_to_end(self) -> None:
+        """Ask the process, and nobody else in its group, to end.
+
+        It ends the others when they are through with what they do; one that dies under it, it would complain about.
+        """
+        if self.process:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self.process.pid, signal.SIGTERM)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and everything in its group."""
         if self.process:

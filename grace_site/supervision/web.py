@@ -29,7 +29,7 @@ def main() -> None:
         port=arguments.port,
         workers=arguments.processes,
         # Event streams never end by themselves; nobody waits for them longer than this.
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=2,
         lifespan="off",
         log_config=None,
         access_log=False,
