@@ -70,3 +70,4 @@ async def _refuse(scope: Scope, send: Send, limit: int) -> None:
 
 application = counting(get_asgi_application(), limit=settings.BODY_LIMIT_BYTES)
 import_module("grace_site.metrics").start_at_zero()
+import_module("grace_site.steps").watch()

@@ -31,6 +31,13 @@ def _show_signs_of_life(**_: Any) -> None:
 
 
 @celeryd_init.connect
+def _tell_steps(**_: Any) -> None:
+    from grace_site import steps
+
+    steps.watch()
+
+
+@celeryd_init.connect
 def _keep_connections(**_: Any) -> None:
     from django.db import connections
 

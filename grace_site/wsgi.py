@@ -9,3 +9,4 @@ from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()
 import_module("grace_site.metrics").start_at_zero()
+import_module("grace_site.steps").watch()

@@ -160,7 +160,11 @@ def run(job: Job, lease: Lease) -> dict[str, Any]:
     if isinstance(lease.taken, executions.NothingToDo):
         return {"skipped": lease.taken.detail}
     execution: Execution = lease.taken
-    with ObservabilityContext(contract_id=execution.contract_id, mission_id=job.mission_id):
+    contract = execution.contract
+    ids = ObservabilityContext(
+        contract_id=contract.pk, mission_id=job.mission_id, action_type=contract.action_type, tier=contract.tier
+    )
+    with ids:
         while step := STEPS.get(execution.state):
             went_on = step(Attempt.of(execution, lease))
             if went_on is None:
