@@ -13,6 +13,8 @@ from auditlog import redaction
 def configure(configuration: dict[str, Any]) -> None:
     """Set up the standard library's logging, and structlog on top of it (Django's LOGGING_CONFIG)."""
     logging.config.dictConfig(configuration)
+    # What Python and the packages warn of is a line like any other.
+    logging.captureWarnings(True)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

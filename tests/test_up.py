@@ -72,6 +72,37 @@ class Up:
         """What it printed so far."""
         return self.output.read_text(errors="replace")
 
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The structured lines it printed so far that tell of an event."""
+        told = [json.loads(line) for line in self.said().splitlines() if is_object(line)]
+        return [line for line in told if line["event"] == event]
+
+    def has(self, program: str) -> bool:
+        """Whether this program runs among its descendants."""
+        self.remember()
+        return any(line.startswith(program) for line in self.left())
+
+    def propose(self, body: dict[str, Any], *, key: str, request_id: str) -> str:
+        """Propose a contract as an agent; its id."""
+        headers = {"Authorization": f"Bearer {key}", "X-Request-ID": request_id}
+        with self._opened("/api/verification/contracts", body, urllib.request.build_opener(), headers) as answer:
+            return str(json.load(answer)["data"]["id"])
+
+    def listen(self, users: list[dict[str, Any]]) -> Any:
+        """An event stream that a reviewer follows, open."""
+        [bea] = [user for user in users if user["username"] == "bea"]
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        login = {"username": "bea", "password": bea["password"]}
+        self._opened("/api/governance/session", login, browser, {}).close()
+        stream = browser.open(f"http://127.0.0.1:{self.port}/api/governance/stream", timeout=20)
+        assert stream.readline()
+        return stream
+
+    def _opened(self, path: str, body: Any, opener: urllib.request.OpenerDirector, headers: dict[str, str]) -> Any:
+        headers = {"Content-Type": "application/json", **headers}
+        address = f"http://127.0.0.1:{self.port}{path}"
+        return opener.open(urllib.request.Request(address, json.dumps(body).encode(), headers), timeout=20)
+
     def pid(self, part: str) -> int:
         """The process id of a part, 0 while it has none."""
         found = state.recorded(self.var_dir, part)
@@ -230,9 +261,57 @@ def test_interrupting_it_ends_everything(up: Up) -> None:
     assert list(up.var_dir.glob("run/*.json")) == []
 
 
+COMMANDS = """
+[commands.linger]
+argv = ["/bin/sleep", "60"]
+reversibility = "read_only"
+idempotent = true
+target = "linger:here"
+timeout_seconds = 120
+"""
+LINGER = {
+    "action_type": "command.run",
+    "target": "linger:here",
+    "parameters": {"command": "linger", "arguments": {}},
+    "expected_effect": {"success_criteria": [{"type": "state_match", "path": "exit_code", "equals": 0}]},
+}
+CALM_LINES = 15
+
+
+def test_interrupting_it_in_the_middle_of_a_command(tmp_path: Path) -> None:
+    """With somebody at the event stream too. Whatever is written is JSON, and tells the command's story by its id."""
+    (tmp_path / "commands.toml").write_text(COMMANDS)
+    up = Up(tmp_path / "var", STRUCTURED_LOGGING="true", COMMANDS_FILE=str(tmp_path / "commands.toml"))
+    try:
+        wait_until(lambda: up.is_ready() and up.lines("Grace is running"), seconds=3 * READY_SECONDS, what="ready")
+        [running_line] = up.lines("Grace is running")
+        stream = up.listen(running_line["users"])
+        contract = up.propose(LINGER, key=running_line["agent"]["key"], request_id="crit-corr-1")
+        wait_until(lambda: up.has("/bin/sleep"), seconds=20, what="the command is under way")
+        up.remember()
+        began = time.monotonic()
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(GONE_SECONDS) == 0, up.said()
+        assert time.monotonic() - began < GONE_SECONDS
+        assert up.left() == []
+        stream.close()
+    finally:
+        up.end()
+    after = up.said().partition('"Stopping ..."')[2].splitlines()[1:]
+    assert len(after) < CALM_LINES, after
+    assert "Traceback" not in up.said()
+    for path in [up.output, *(up.var_dir / "logs").glob("*.log")]:
+        assert [line for line in path.read_text().splitlines() if not is_object(line)] == [], path
+    worker = [json.loads(line) for line in (up.var_dir / "logs/worker-executions.log").read_text().splitlines()]
+    [begun] = [line for line in worker if line["event"] == "contract.executing"]
+    assert (begun["correlation_id"], begun["contract_id"]) == ("crit-corr-1", contract)
+    assert (begun["action_type"], begun["tier"]) == ("command.run", "tier_1")
+    assert (begun["status"], begun["actor"]) == ("executing", "system")
+
+
 def test_killing_it_leaves_nothing_behind(tmp_path: Path) -> None:
     """SIGKILL cannot be caught: the kernel ends the parts. What was written survives a second start."""
-    first = Up(tmp_path / "var", STRUCTURED_LOGGING="true")
+    first = Up(tmp_path / "var")
     try:
         wait_until(first.is_ready, seconds=READY_SECONDS, what="ready")
         first.remember()
@@ -241,9 +320,6 @@ def test_killing_it_leaves_nothing_behind(tmp_path: Path) -> None:
         wait_until(lambda: not first.left(), seconds=5, what=f"nothing is left, but {first.left()}")
     finally:
         first.end()
-    lines = [line for line in first.said().splitlines() if line.startswith("{")]
-    assert lines
-    assert all("event" in json.loads(line) for line in lines)
     second = Up(tmp_path / "var")
     try:
         wait_until(second.is_ready, seconds=READY_SECONDS, what="ready again")
@@ -268,6 +344,15 @@ def test_the_pause_before_a_restart_grows(tmp_path: Path) -> None:
     assert len(set(pauses)) == 4
     child.close()
     assert child.last_lines() == "dying\n" * 3 + "dying"
+
+
+def is_object(line: str) -> bool:
+    """Whether a line is one JSON object that says what it tells of."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and "event" in found
 
 
 def _lives(process: psutil.Process) -> bool:

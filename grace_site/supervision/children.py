@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from grace_site.supervision.lines import as_object
+
 LEASH = Path(__file__).with_name("leash.py")
 LOG_BYTES = 10 * 1024 * 1024
 BACKOFF_SECONDS = (0.2, 1, 2, 4, 8, 15, 30)
@@ -30,10 +32,14 @@ class Spec:
 
 @dataclass
 class Child:
-    """A part and its present process, if any. It is restarted after a pause that grows with its failures."""
+    """A part and its present process, if any. It is restarted after a pause that grows with its failures.
+
+    Where its lines are to be `structured`, each becomes a JSON object, whoever wrote it.
+    """
 
     spec: Spec
     log_dir: Path
+    structured: bool = False
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
     started_at: float = 0.0
@@ -82,6 +88,9 @@ class Child:
         self.signal(signal.SIGKILL)
         if self.process and self.process.stdout:
             self.process.stdout.close()
+        if self._unfinished:
+            self._keep(self._unfinished)
+            self._unfinished = b""
         self.process = None
         self.restart_at = time.monotonic() + pause
         return pause
@@ -107,10 +116,10 @@ class Child:
             return
         with suppress(BlockingIOError, ValueError):
             while chunk := self.process.stdout.read(65536):
-                self._keep(chunk)
                 *whole, self._unfinished = (self._unfinished + chunk).split(b"\n")
                 for line in whole:
-                    yield line.decode(errors="replace")
+                    if line.strip() or not self.structured:
+                        yield self._keep(line)
 
     def close(self) -> None:
         """Let go of its log."""
@@ -129,14 +138,19 @@ class Child:
             # Owner only: lines may name people and files.
             self._log = os.fdopen(os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", 0)
 
-    def _keep(self, chunk: bytes) -> None:
+    def _keep(self, line: bytes) -> str:
+        """Write a line to the log, and answer it as it stands there."""
         assert self._log is not None
+        said = line.decode(errors="replace")
+        if self.structured:
+            said = as_object(self.name, said)
         with suppress(OSError):
-            self._log.write(chunk)
+            self._log.write(said.encode() + b"\n")
             if self._log.tell() > LOG_BYTES:
                 self.close()
                 self.log_path.replace(self.log_path.with_suffix(".log.1"))
                 self._open_log()
+        return said
 
 
 def left_over() -> list[int]:

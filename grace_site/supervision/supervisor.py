@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from grace_site.supervision import broker, leash, preparing, state, welcome
+from grace_site.supervision import broker, leash, lines, preparing, state, welcome
 from grace_site.supervision.children import Child, Spec, left_over
 from grace_site.supervision.preparing import CannotStart
 from grace_site.supervision.workers import Crew
@@ -91,19 +92,27 @@ class Supervisor:
         if self.plan.private_broker:
             self._start_broker()
         state.record(self.plan.var_dir, state.Part("up", os.getpid(), self.plan.local_url))
-        self.say("Preparing ...")
+        self._tell("Preparing ...")
         told = preparing.bootstrap(self.plan.root, self.env, lambda: self.stopping)
         try:
             for spec in self.parts() if not self.stopping else ():
                 self._launch(spec)
             self._until(self._ready, seconds=READY_SECONDS, what=f"{self.plan.local_url}/readyz does not say ready")
         except BaseException:
-            self.say(welcome.secrets(told))
+            self._show(told, running=False)
             raise
-        if self.stopping:
-            self.say(welcome.secrets(told))
-        else:
+        self._show(told, running=not self.stopping)
+
+    def _show(self, told: Mapping[str, Any], *, running: bool) -> None:
+        """Where to go once it is `running`, and in any case what bootstrap `told`: it says it once."""
+        secret = welcome.secrets(told)
+        if self.plan.structured:
+            logins = {name: told.get(name) for name in ("users", "agent")} if secret else {}
+            self._tell("Grace is running" if running else "Not running", url=self.plan.public_url, **logins)
+        elif running:
             self.say(welcome.screen(url=self.plan.public_url, var_dir=str(self.plan.var_dir), told=told))
+        else:
+            self.say(secret)
 
     def _tidy(self) -> None:
         run_dir = state.run_dir(self.plan.var_dir)
@@ -139,7 +148,7 @@ class Supervisor:
         ]
 
     def _launch(self, spec: Spec) -> None:
-        child = Child(spec, self.plan.var_dir / "logs")
+        child = Child(spec, self.plan.var_dir / "logs", self.plan.structured)
         self.children.append(child)
         self._run_child(child)
 
@@ -216,7 +225,7 @@ class Supervisor:
             pause = child.died()
             state.forget(self.plan.var_dir, child.name)
             if not self.stopping:
-                self.say(f"{child.name} {how}; starting it again in {pause:g} s.")
+                self._tell(f"{child.name} {how}; starting it again in {pause:g} s.")
 
     # --- ending ----------------------------------------------------------------------------------
 
@@ -227,7 +236,7 @@ class Supervisor:
 
     def _end(self) -> None:
         self.stopping = True
-        self.say("Stopping ...")
+        self._tell("Stopping ...")
         private = [child for child in self.children if child.name == "broker"]
         self._end_these([child for child in self.children if child not in private], POLITE_SECONDS)
         # Last, so that workers could still hand back what they had taken.
@@ -243,7 +252,7 @@ class Supervisor:
             child.close()
         for path in state.run_dir(self.plan.var_dir).glob("*.json"):
             path.unlink(missing_ok=True)
-        self.say("Stopped.")
+        self._tell("Stopped.")
 
     def _end_these(self, children: list[Child], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -252,11 +261,18 @@ class Supervisor:
         while any(child.process for child in children) and time.monotonic() < deadline and not self.impatient:
             self._turn()
         if late := [child.name for child in children if child.process]:
-            self.say(f"Not waiting any longer for {', '.join(late)}. What was begun is gone on with at the next start.")
+            names = ", ".join(late)
+            self._tell(f"Not waiting any longer for {names}. What was begun is gone on with at the next start.")
         while any(child.process for child in children):
             for child in children:
                 child.signal(signal.SIGKILL)
             self._turn()
+
+    # --- speaking ----------------------------------------------------------------------------------
+
+    def _tell(self, event: str, **more: object) -> None:
+        """A line of our own: plain in a terminal, or one JSON object, where alone there is room for `more`."""
+        self.say(lines.written("up", event, **more) if self.plan.structured else event)
 
 
 def pings(url: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from grace_site.supervision import lines
 from grace_site.supervision.preparing import CannotStart
 from grace_site.supervision.supervisor import Plan, Supervisor
 
@@ -30,7 +31,10 @@ class Command(BaseCommand):
         try:
             status = Supervisor(plan(), self._say).run()
         except CannotStart as reason:
-            raise CommandError(str(reason)) from reason
+            if not settings.STRUCTURED_LOGGING:
+                raise CommandError(str(reason)) from reason
+            self._say(lines.written("up", str(reason), level="error"))
+            status = 1
         sys.exit(status)
 
     def _say(self, line: str) -> None:
