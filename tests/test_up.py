@@ -299,6 +299,7 @@ def test_interrupting_it_in_the_middle_of_a_command(tmp_path: Path) -> None:
         up.end()
     after = up.said().partition('"Stopping ..."')[2].splitlines()[1:]
     assert len(after) < CALM_LINES, after
+    assert any("Not waiting any longer for worker-executions" in line for line in after), after
     assert "Traceback" not in up.said()
     for path in [up.output, *(up.var_dir / "logs").glob("*.log")]:
         assert [line for line in path.read_text().splitlines() if not is_object(line)] == [], path

@@ -202,7 +202,7 @@ class Supervisor:
 
     def _pass_on(self, child: Child) -> None:
         for line in child.lines():
-            if child.spec.quiet:
+            if child.spec.quiet or not line.strip():
                 continue
             self.say(line if self.plan.structured else f"{child.name:<17} | {line}")
 
