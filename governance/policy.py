@@ -33,6 +33,8 @@ MAX_SECONDS = 90 * 24 * 3600
 MAX_WINDOWS = 10
 LONGEST_WINDOW_SECONDS = 7 * 24 * 3600
 DEFAULT_ESCALATION_SECONDS = 4 * 3600
+DECISION_SECONDS = 3.0
+"""What costly conditions may take together in one decision; what is not evaluated by then counts as undecided (B)."""
 
 
 class Tier(StrEnum):
@@ -298,7 +300,8 @@ class Policy:
 
     def decide(self, situation: Situation) -> Ruling:
         """Combine every rule that matches; the strictest effect wins and requirements add up."""
-        matched = [match for rule in self.rules if (match := self._ask(rule, situation)) is not None]
+        patience = expressions.Patience(DECISION_SECONDS)
+        matched = [match for rule in self.rules if (match := self._ask(rule, situation, patience)) is not None]
         verdicts = [match for _, match in matched] or [Matched("", self.unmatched, "no rule matched")]
         final = situation.reversibility in (None, Reversibility.IRREVERSIBLE)
         if final and _strictest(verdicts) is Effect.TIER_1:
@@ -321,14 +324,14 @@ class Policy:
             instead=decisive.instead if decisive else "",
         )
 
-    def _ask(self, rule: Rule, situation: Situation) -> tuple[Rule, Matched] | None:
+    def _ask(self, rule: Rule, situation: Situation, patience: expressions.Patience) -> tuple[Rule, Matched] | None:
         if not rule.concerns(situation):
             return None
         if not rule.when:
             return rule, Matched(rule.name, rule.effect, "matched")
         try:
             condition = expressions.compile_expression(rule.when, names=CONDITION_NAMES)
-            if not condition.holds(situation.variables()):
+            if not condition.holds(situation.variables(), patience=patience):
                 return None
         except (expressions.ExpressionFailed, expressions.InvalidExpression) as error:
             return rule, Matched(rule.name, self.unmatched, f"its condition could not be decided: {error}")

@@ -1,6 +1,7 @@
 """What a policy says: a table for every letter that is decided without a database."""
 
 import json
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -82,6 +83,15 @@ def test_b_what_no_rule_speaks_about_is_never_allowed(unmatched, effect):
     ruling = rules({**T1, "action_types": ["other"]}, unmatched=unmatched).decide(situation())
     assert ruling.effect == effect
     assert [match.why for match in ruling.matched] == ["no rule matched"]
+
+
+def test_b_conditions_that_take_too_long_count_as_strictest_and_share_one_deadline():
+    hosts = [f"a{number:05}.example.org" for number in range(20_000)]
+    when = r"parameters.hosts.all(h, h.matches('^[a-z0-9-]{1,63}(\\.[a-z0-9-]{1,63}){1,4}$'))"
+    many = rules(T1, *[{**T1, "when": when}] * 30)
+    started = time.perf_counter()
+    assert many.decide(situation(parameters={"hosts": hosts})).effect == "tier_3"
+    assert time.perf_counter() - started < 15
 
 
 @pytest.mark.parametrize("condition", ["parameters.absent == 1", "parameters.n + 1", "target == 1 / 0"])
