@@ -26,7 +26,6 @@ PASSES = frozenset({holding.RELEASE, EXCEPT, END})
 """What starts in spite of every freeze: otherwise no freeze could be lifted while it lasts."""
 
 LONGEST = timedelta(days=31)
-MOST_OCCURRENCES = 2_000
 
 Span = tuple[datetime, datetime]
 
@@ -55,10 +54,9 @@ def lasts_until(freeze: Freeze, *, now: datetime) -> datetime | None:
 def next_start(freeze: Freeze, *, now: datetime) -> datetime | None:
     """When the next occurrence of a freeze begins; None when there is none, or it has been ended or cannot be read."""
     try:
-        found: datetime | None = parse(freeze.rule).after(now) if freeze.ended_at is None else None
+        return parse(freeze.rule).after(now) if freeze.ended_at is None else None
     except BadRule:
         return None
-    return found
 
 
 def covering(contract: Contract, *, now: datetime) -> tuple[Freeze, datetime] | None:
@@ -92,12 +90,9 @@ def spans(contract: Contract, *, since: datetime, until: datetime) -> list[tuple
 
 def _occurrences(freeze: Freeze, since: datetime, until: datetime) -> list[Span]:
     lasts = timedelta(seconds=freeze.duration_seconds)
-    found = []
     try:
-        for start in parse(freeze.rule).xafter(since - lasts, count=MOST_OCCURRENCES, inc=True):
-            if start >= until:
-                break
-            found.append((max(start, since), min(start + lasts, until)))
+        starts = parse(freeze.rule).between(since - lasts, until)
+        found = [(max(start, since), min(start + lasts, until)) for start in starts]
     except BadRule:
         # It kept everything from starting, as long as it was there.
         return [(since, until)]

@@ -300,6 +300,7 @@ def test_hold_release_passes_freezes(world):
     [
         ({"name": " "}, "/name"),
         ({"rule": "x"}, "/rule"),
+        ({"rule": "DTSTART:20260101T000000Z\nRRULE:FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30"}, "/rule"),
         ({"hours": 0}, "/duration_seconds"),
         ({"hours": 24 * 40}, "/duration_seconds"),
         ({"tier": "tier_9"}, "/minimum_tier"),

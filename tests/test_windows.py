@@ -1,9 +1,13 @@
 """Windows: approve now, run in the next one. The clock stands at noon (UTC) of Monday, 23 November 2026."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from dateutil.rrule import rrulestr
 from django.utils import timezone
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from auditlog.models import Job
 from governance import breakglass, calendars, policies, policy, principals
@@ -51,6 +55,102 @@ def at(text):
 def test_the_first_moment_at_which_one_of_each_choice_is_open(choices, after, opens):
     found = calendars.first_opening(choices, at(after))
     assert found == (at(opens) if opens else None)
+
+
+MARCH = "DTSTART;TZID=Europe/Berlin:20260328T180000\nRRULE:FREQ=YEARLY"
+OCTOBER = "DTSTART;TZID=Europe/Berlin:20261024T180000\nRRULE:FREQ=YEARLY"
+
+
+@pytest.mark.parametrize(
+    ("rule", "begins", "ends"),
+    [
+        (MARCH, "2026-03-28T17:00", "2026-03-29T17:00"),
+        (MARCH.replace("T180000", "T003000").replace("0328", "0329"), "2026-03-28T23:30", "2026-03-29T23:30"),
+        (OCTOBER, "2026-10-24T16:00", "2026-10-25T16:00"),
+        (OCTOBER.replace("T180000", "T003000").replace("1024", "1025"), "2026-10-24T22:30", "2026-10-25T22:30"),
+        (MARCH.replace("2026", "2019"), "2026-03-28T17:00", "2026-03-29T17:00"),
+        (MARCH.replace("YEARLY", "DAILY"), "2026-03-29T16:00", "2026-03-30T16:00"),
+        (OCTOBER.replace("YEARLY", "DAILY"), "2026-10-25T17:00", "2026-10-26T17:00"),
+    ],
+)
+def test_a_day_has_so_many_seconds_also_when_clocks_change(rule, begins, ends):
+    window = Window(rule, 86_400)
+    for moment in (at(begins), at(ends) - timedelta(seconds=1)):
+        assert window.lasting(moment) == (at(begins), at(ends))
+    assert (window.lasting(at(ends)) or (at(ends), None))[0] == at(ends)
+
+
+@pytest.mark.parametrize(
+    ("rule", "after", "starts"),
+    [
+        ("DTSTART:19000101T003000Z\nRRULE:FREQ=HOURLY", "2026-11-23T12:00", "2026-11-23T12:30"),
+        ("DTSTART:19000101T010000Z\nRRULE:FREQ=HOURLY;INTERVAL=7", "2026-11-23T12:00", "2026-11-23T15:00"),
+        ("DTSTART:19000102T010000Z\nRRULE:FREQ=DAILY;INTERVAL=9", "2026-11-23T12:00", "2026-11-27T01:00"),
+        ("DTSTART:19000101T010000Z\nRRULE:FREQ=WEEKLY;INTERVAL=3;BYDAY=TU,SU", "2026-11-23T12:00", "2026-11-24T01:00"),
+        ("DTSTART:19000131T010000Z\nRRULE:FREQ=MONTHLY", "2026-11-23T12:00", "2026-12-31T01:00"),
+        ("DTSTART:19040229T010000Z\nRRULE:FREQ=YEARLY", "2026-11-23T12:00", "2028-02-29T01:00"),
+        ("DTSTART:19040229T010000Z\nRRULE:FREQ=YEARLY", "2097-01-01T12:00", "2104-02-29T01:00"),
+        ("DTSTART:20260101T010000Z\nRRULE:FREQ=MONTHLY;BYDAY=-1FR", "2026-11-23T12:00", "2026-11-27T01:00"),
+        ("DTSTART:20261101T010000Z\nRRULE:FREQ=DAILY;COUNT=24", "2026-11-23T12:00", "2026-11-24T01:00"),
+        ("DTSTART:20261101T010000Z\nRRULE:FREQ=DAILY;COUNT=23", "2026-11-23T12:00", None),
+        ("DTSTART:20261101T010000Z\nRRULE:FREQ=YEARLY;COUNT=30", "2050-11-23T12:00", "2051-11-01T01:00"),
+        ("DTSTART:20261101T010000Z\nRRULE:FREQ=DAILY;UNTIL=20261124T010000Z", "2026-11-23T12:00", "2026-11-24T01:00"),
+        ("DTSTART:20261101T010000Z\nRRULE:FREQ=DAILY\nEXDATE:20261124T010000Z", "2026-11-23T12:00", "2026-11-25T01:00"),
+        ("DTSTART:20261101T010000Z\nRDATE:20261201T050000Z", "2026-11-23T12:00", "2026-12-01T05:00"),
+    ],
+)
+def test_the_next_occurrence_of_an_old_calendar_is_found_at_once(rule, after, starts):
+    started = time.perf_counter()
+    assert Window(rule, 60).next_start(at(after)) == (at(starts) if starts else None)
+    assert time.perf_counter() - started < 1
+
+
+NEVER = "BYMONTH=2;BYMONTHDAY=30"
+MINUTES = ",".join(str(each) for each in range(60))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        *(f"FREQ={each};{NEVER}" for each in ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")),
+        f"FREQ=DAILY;COUNT=3;{NEVER}",
+        "FREQ=HOURLY;BYSETPOS=2",
+        "FREQ=DAILY;INTERVAL=7;BYDAY=MO",
+        "FREQ=HOURLY;COUNT=1000;BYMONTH=2;BYMONTHDAY=29;BYHOUR=3",
+        "FREQ=DAILY;INTERVAL=0",
+        "FREQ=DAILY;INTERVAL=100000",
+        "FREQ=DAILY;COUNT=100000",
+        f"FREQ=DAILY;BYHOUR=1;BYMINUTE={MINUTES}",
+        f"FREQ=HOURLY;BYMINUTE={MINUTES};BYSECOND={MINUTES}",
+        "FREQ=DAILY\nEXRULE:FREQ=DAILY",
+    ],
+)
+def test_a_calendar_that_would_be_searched_without_end_is_refused_in_bounded_time(rule):
+    started = time.perf_counter()
+    with pytest.raises(calendars.BadRule):
+        Window(f"DTSTART:20260101T000000Z\nRRULE:{rule}", 3600).lasting(at("2026-11-23T12:00"))
+    assert time.perf_counter() - started < 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    frequency=st.sampled_from(["HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY"]),
+    interval=st.integers(1, 5),
+    parts=st.sampled_from(
+        ["", ";BYDAY=MO,FR", ";BYHOUR=3,17", ";BYMONTH=3,10", ";BYMONTHDAY=1,-1", ";WKST=SU;BYDAY=SU"]
+    ),
+    begins=st.integers(0, 7 * 366 * 24 * 60).map(lambda each: at("2019-01-01T00:00") + timedelta(minutes=each)),
+    now=st.integers(0, 366 * 24 * 60).map(lambda each: at("2026-01-01T00:00") + timedelta(minutes=each)),
+)
+def test_it_finds_what_counting_from_the_start_finds(frequency, interval, parts, begins, now):
+    text = f"DTSTART;TZID=Europe/Berlin:{begins:%Y%m%dT%H%M%S}\nRRULE:FREQ={frequency};INTERVAL={interval}{parts}"
+    until = now + timedelta(days=40)
+    try:
+        found = calendars.parse(text).between(now, until)
+    except calendars.BadRule:
+        return
+    every = rrulestr(f"{text};UNTIL={until + timedelta(days=2):%Y%m%dT%H%M%SZ}")
+    assert found == sorted({each.astimezone(UTC) for each in every if now <= each.astimezone(UTC) <= until})
 
 
 # --- the language ----------------------------------------------------------------------------------------------
