@@ -1,9 +1,11 @@
 """Fixtures every test may ask for. The environment itself is made in tests/settings.py."""
 
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
@@ -185,6 +187,28 @@ def worker_environment(database_url: str, valkey: str, session_var_dir: Path) ->
         "TARGETS_FILE": str(session_var_dir / "targets.toml"),
     }
     return {**os.environ, **ours}
+
+
+@pytest.fixture
+def workforce(worker_environment: dict[str, str], var_dir: Path, settings: Any) -> Iterator[Any]:
+    """A `tests.harness.workforce.Workforce`; Celery in this process publishes to its broker."""
+    import redis
+
+    from grace_site.celery import app
+    from tests.harness import valkey
+    from tests.harness.workforce import Workforce
+
+    # A unix socket's name is short; tmp_path is not.
+    home = Path(tempfile.mkdtemp(prefix="grace-work-"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        socket = stack.enter_context(valkey.running(home, env=os.environ))
+        url = f"redis+socket://{socket}"
+        ours = {"CELERY_BROKER_URL": url, "REDIS_URL": f"unix://{socket}", "VAR_DIR": str(var_dir)}
+        _point_celery_at(app, url)
+        stack.callback(_point_celery_at, app, settings.CELERY_BROKER_URL)
+        broker = stack.enter_context(redis.Redis(unix_socket_path=socket))
+        yield Workforce(stack, {**worker_environment, **ours}, settings, home, broker)
 
 
 @pytest.fixture(scope="session")

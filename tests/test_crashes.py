@@ -4,37 +4,28 @@ The workers are real processes. What happened is counted in the world: every run
 """
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from django.utils import timezone
 
 from auditlog import jobs
 from auditlog.models import Entry, Job
-from grace_site.celery import app
-from tests.conftest import _point_celery_at
-from tests.harness import processes, valkey
 from tests.harness.people import People
 from tests.harness.processes import wait_until
-from tests.harness.story import OVER, Story, told
+from tests.harness.story import Story, settled, told
+from tests.harness.workforce import Workforce
 from verification.models import Contract, Execution
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("crashes")]
 
 LEASE_SECONDS = 2
 TIMEOUT_SECONDS = 4
-PATIENCE = 60
 
 SCRIPT = '''
 import json, pathlib, sys, time
@@ -98,56 +89,11 @@ class World:
         return (self.home / f"at-{at}").exists()
 
 
-class Workforce:
-    """Real worker processes with a broker of their own."""
-
-    def __init__(self, stack: ExitStack, env: dict[str, str], home: Path, broker: redis.Redis) -> None:
-        self.stack, self.env, self.home, self.broker = stack, env, home, broker
-        self.logs: list[Path] = []
-
-    def hire(self) -> subprocess.Popen[bytes]:
-        """One more worker, ready to work."""
-        log = self.home / f"worker-{len(self.logs)}.log"
-        argv = [*processes.worker_argv(queues="executions", concurrency=1), "-n", f"crash-{len(self.logs)}@%h"]
-        self.logs.append(log)
-        worker = self.stack.enter_context(processes.process(argv, env=self.env, log=log))
-
-        def ready() -> bool:
-            assert worker.poll() is None, log.read_text()
-            return " ready." in log.read_text()
-
-        wait_until(ready, seconds=40, what="the worker is ready")
-        return worker
-
-    def signal(self, worker: subprocess.Popen[bytes], number: int) -> None:
-        """The worker and its pool, all at once, as a dying machine would."""
-        os.killpg(worker.pid, number)
-        if number == signal.SIGKILL:
-            worker.wait(10)
-
-
 @pytest.fixture
 def world(tmp_path: Path, settings: Any) -> World:
     made = World(tmp_path)
-    settings.COMMANDS_FILE = made.commands
+    settings.COMMANDS_FILE, settings.JOB_LEASE_SECONDS = made.commands, LEASE_SECONDS
     return made
-
-
-@pytest.fixture
-def workforce(worker_environment: dict[str, str], world: World, var_dir: Path, settings: Any) -> Iterator[Workforce]:
-    settings.JOB_LEASE_SECONDS = LEASE_SECONDS
-    # A unix socket's name is short; tmp_path is not.
-    home = Path(tempfile.mkdtemp(prefix="grace-crash-"))
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        socket = stack.enter_context(valkey.running(home, env=os.environ))
-        url = f"redis+socket://{socket}"
-        ours = {"CELERY_BROKER_URL": url, "REDIS_URL": f"unix://{socket}", "VAR_DIR": str(var_dir)}
-        more = {"COMMANDS_FILE": str(world.commands), "JOB_LEASE_SECONDS": str(LEASE_SECONDS)}
-        _point_celery_at(app, url)
-        stack.callback(_point_celery_at, app, settings.CELERY_BROKER_URL)
-        broker = stack.enter_context(redis.Redis(unix_socket_path=socket))
-        yield Workforce(stack, {**worker_environment, **ours, **more}, home, broker)
 
 
 @pytest.fixture
@@ -167,18 +113,6 @@ def propose(story: Story) -> dict[str, Any]:
     )
     assert (asked["tier"], asked["state"]) == ("tier_1", "authorized")
     return asked
-
-
-def settled(asked: dict[str, Any], *, meanwhile: Callable[[], object] = lambda: None) -> Contract:
-    """The contract once it is over, with the sweep at work as the scheduler would have it."""
-
-    def over() -> bool:
-        jobs.sweep(timezone.now())
-        meanwhile()
-        return Contract.objects.filter(pk=asked["id"], state__in=OVER, settled_at__isnull=False).exists()
-
-    wait_until(over, seconds=PATIENCE, what="the contract is settled")
-    return Contract.objects.get(pk=asked["id"])
 
 
 def job_of(asked: dict[str, Any]) -> Job:

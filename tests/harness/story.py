@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.utils import timezone
 
+from auditlog import jobs
 from auditlog.models import Entry
 from governance import seeds
 from tests.harness.clients import Api, agent_of
@@ -20,6 +22,7 @@ from verification.models import Contract
 
 CONTRACTS = "/api/verification/contracts"
 APPROVALS = "/api/governance/approvals"
+PATIENCE = 60
 OVER = {"verified", "rolled_back", "failed", "held", "partial", "cancelled", "expired", "denied", "rejected"}
 
 
@@ -64,6 +67,18 @@ class Story:
         settled = Contract.objects.filter(pk=asked["id"], state__in=OVER)
         wait_until(settled.exists, seconds=seconds, what=f"the contract {asked['id']} is settled")
         return self.contract(asked)
+
+
+def settled(asked: dict[str, Any], *, meanwhile: Callable[[], object] = lambda: None) -> Contract:
+    """The contract once it is over, with the sweep at work as the scheduler would have it."""
+
+    def over() -> bool:
+        jobs.sweep(timezone.now())
+        meanwhile()
+        return Contract.objects.filter(pk=asked["id"], state__in=OVER, settled_at__isnull=False).exists()
+
+    wait_until(over, seconds=PATIENCE, what="the contract is settled")
+    return Contract.objects.get(pk=asked["id"])
 
 
 @dataclass(frozen=True)
