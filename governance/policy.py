@@ -8,7 +8,7 @@ the order of rules nor a rule more ever loosens anything.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -433,7 +433,30 @@ def stricter(ruling: Ruling, than: Requirements, tier: str) -> str:
         return "The policy now lets it begin in other windows only."
     if than.escalate_to and ruling.requirements.escalate_to != than.escalate_to:
         return f"The policy no longer lets {than.escalate_to} stand in."
-    return ""
+    return next(_tighter(ruling.requirements, than), "")
+
+
+_WHAT_SHRINKS = {
+    "denials": "as many rejections as end a request",
+    "expires_seconds": "so many seconds to decide",
+    "valid_seconds": "so many seconds to begin",
+    "max_attempts": "so many attempts",
+}
+_WHAT_GROWS = {
+    "cooldown_seconds": "so many seconds of cooldown",
+    "escalate_after_seconds": "so many seconds before others are asked",
+}
+"""What is stricter when it is less, and when it is more."""
+
+
+def _tighter(ours: Requirements, theirs: Requirements) -> Iterator[str]:
+    for name, what in (_WHAT_SHRINKS | _WHAT_GROWS).items():
+        now, then = getattr(ours, name), getattr(theirs, name)
+        # Who never turned to others is not asked to do so later.
+        if name == "escalate_after_seconds" and not theirs.escalate_to:
+            continue
+        if now > then if name in _WHAT_GROWS else now < then:
+            yield f"The policy now says {now}, and said {then}: {what}."
 
 
 # --- reading a document ---

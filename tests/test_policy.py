@@ -1,5 +1,6 @@
 """What a policy says: a table for every letter that is decided without a database."""
 
+import dataclasses
 import json
 import time
 from datetime import UTC, datetime
@@ -232,14 +233,19 @@ RULE = st.fixed_dictionaries(
 )
 
 
+# What nobody states is as usual; with every tier stating all of it, a further rule can only add to what is stated.
+ALL = {"denials": 3, "expires_seconds": 600, "valid_seconds": 600, "max_attempts": 5}
+STATED = {"tier_1": ALL, "tier_2": ALL, "tier_3": ALL}
+
+
 @given(st.lists(RULE, min_size=1, max_size=6), RULE, st.randoms())
 def test_a_no_order_and_no_further_rule_ever_loosens(items, another, random):
-    before = rules(*items).decide(situation(parameters={"n": 1}))
+    before = rules(*items, tiers=STATED).decide(situation(parameters={"n": 1}))
     shuffled = items.copy()
     random.shuffle(shuffled)
-    same = rules(*shuffled).decide(situation(parameters={"n": 1}))
+    same = rules(*shuffled, tiers=STATED).decide(situation(parameters={"n": 1}))
     assert (same.effect, same.requirements) == (before.effect, before.requirements)
-    more = rules(*items, another).decide(situation(parameters={"n": 1}))
+    more = rules(*items, another, tiers=STATED).decide(situation(parameters={"n": 1}))
     if any(match.rule for match in before.matched):
         assert policy.STRICTNESS[more.effect] >= policy.STRICTNESS[before.effect]
         assert policy.stricter(before, more.requirements, more.tier) == "" or more.denied
@@ -252,6 +258,36 @@ def test_never_looser_keeps_the_stricter_of_two():
     assert kept.effect is Effect.TIER_3
     assert kept.requirements.approvals == (("a", 1), ("sre", 2))
     assert (kept.requirements.expires_seconds, kept.requirements.second_factor) == (60, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "then", "now"),
+    [
+        ("denials", 2, 1),
+        ("expires_seconds", 3600, 60),
+        ("valid_seconds", 3600, 60),
+        ("max_attempts", 3, 1),
+        ("cooldown_seconds", 0, 86400),
+        ("escalate_after_seconds", 60, 3600),
+    ],
+)
+def test_m_every_requirement_is_compared(name, then, now):
+    def asking(value):
+        stated = {"approvals": [{"group": "reviewers", "count": 1}], "escalate_to": "on-call", name: value}
+        return rules(T2, tiers={"tier_2": stated}).decide(situation())
+
+    was, tighter = asking(then).requirements, asking(now)
+    why = policy.stricter(tighter, was, "tier_2")
+    assert str(now) in why
+    assert str(then) in why
+    assert policy.stricter(asking(then), tighter.requirements, "tier_2") == ""
+    asked_again = policy.never_looser(tighter, was, "tier_2")
+    assert policy.stricter(tighter, asked_again.requirements, "tier_2") == ""
+
+
+def test_m_no_requirement_is_forgotten():
+    compared = {"approvals", "second_factor", "windows", "escalate_to", *policy._WHAT_SHRINKS, *policy._WHAT_GROWS}
+    assert {each.name for each in dataclasses.fields(Requirements)} == compared
 
 
 @pytest.mark.parametrize(
