@@ -679,6 +679,7 @@ def expire_due(*, now: datetime) -> int:
     That is every pending request, and every contract for which changes were asked: its requester has as long to
     answer as the reviewers had.
     """
+    holding.notice_file(now=now)
     due = ApprovalRequest.objects.filter(state=ApprovalRequest.State.PENDING, expires_at__lte=now)
     pending = sum(_expire(each, now=now) for each in walking.ids_by(due, "expires_at", at_once=EXPIRE_AT_ONCE))
     returned = _returned_unanswered().filter(closed_at__lte=now - (F("expires_at") - F("created_at")))

@@ -137,7 +137,7 @@ class HoldGate(_Gate):
         if dispatch.contract.action_type == holding.RELEASE:
             return None
         if why := holding.file_reason():
-            # Without the database: this file is for when that is down.
+            holding.notice_file(now=dispatch.now)
             return Closed(self.name, "held", f"Everything on this host is held: {why}", Then.WAIT, HELD_RETRY_SECONDS)
         request_of(dispatch.contract)
         hold = holding.covering(dispatch.contract)
@@ -240,9 +240,11 @@ class ExpiryGate(_Gate):
     name = "expiry"
 
     def check(self, dispatch: Dispatch) -> Closed | None:
-        """Expire. A retry is part of the execution that used the authorization, so it is not asked."""
+        """Expire. A retry is part of the execution that used it: it is asked only when its target cannot be seen."""
         contract = dispatch.contract
-        if contract.state != State.AUTHORIZED or contract.valid_until is None or contract.authorized_at is None:
+        if contract.valid_until is None or contract.authorized_at is None:
+            return None
+        if contract.state != State.AUTHORIZED and dispatch.observation is not None:
             return None
         if contract.valid_until > dispatch.now:
             return None
@@ -320,14 +322,14 @@ class GrantGate(_Gate):
 
 
 class DriftGate(_Gate):
-    """The target is as the approvers saw it. Where nobody looked at it there is nothing to compare."""
+    """The target is as the approvers saw it. Where nobody looked at it, then or now, there is nothing to compare."""
 
     name = "drift"
 
     def check(self, dispatch: Dispatch) -> Closed | None:
         """Back to people when the world moved."""
         request = request_of(dispatch.contract)
-        if request is None or digest.same(request.fingerprint, dispatch.fingerprint):
+        if request is None or dispatch.observation is None or digest.same(request.fingerprint, dispatch.fingerprint):
             return None
         return Closed(self.name, "target_drifted", "The target is not as the approvers saw it.", Then.REAPPROVE)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import socket
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from verification.models import Contract
 
 from . import principals
 from .facts import HoldFact
-from .models import Hold
+from .models import FileHold, Hold
 
 RELEASE = "hold.release"
 FILE_NAME = "HOLD"
@@ -84,6 +85,20 @@ def holds_everything() -> bool:
     return bool(file_reason()) or Hold.objects.filter(scope=Scope.EVERYTHING, released_at=None).exists()
 
 
+def notice_file(*, now: datetime) -> None:
+    """Remember that the file VAR_DIR/HOLD is there, if it is; called by what runs by the clock and by what it stops."""
+    try:
+        written_at = datetime.fromtimestamp((Path(settings.VAR_DIR) / FILE_NAME).stat().st_mtime, UTC)
+    except OSError:
+        return
+    FileHold.objects.update_or_create(
+        host=socket.gethostname(),
+        written_at=written_at,
+        defaults={"last_seen_at": now},
+        create_defaults={"began_at": min(written_at, now), "last_seen_at": now},
+    )
+
+
 def covering(contract: Contract) -> Hold | None:
     """The engaged hold that keeps this contract from starting, if any; `hold.release` passes all."""
     if contract.action_type == RELEASE:
@@ -113,15 +128,14 @@ def paused(contract: Contract, *, since: datetime, until: datetime) -> timedelta
 
 
 def spans(contract: Contract, *, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
-    """The spans between two times in which holds covered this contract; they may overlap."""
+    """The spans between two times in which holds, or the file of any host, covered this contract; they may overlap."""
     if contract.action_type == RELEASE:
         return []
     overlapping = Hold.objects.filter(Q(released_at=None) | Q(released_at__gt=since), engaged_at__lt=until)
-    return [
-        (max(hold.engaged_at, since), min(hold.released_at or until, until))
-        for hold in overlapping
-        if covers(hold, contract)
-    ]
+    held = [(hold.engaged_at, hold.released_at or until) for hold in overlapping if covers(hold, contract)]
+    files = FileHold.objects.filter(last_seen_at__gt=since, began_at__lt=until)
+    held += files.values_list("began_at", "last_seen_at")
+    return [(max(start, since), min(stop, until)) for start, stop in held]
 
 
 def length_of_union(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:

@@ -33,6 +33,7 @@ def next_look(request: ApprovalRequest) -> datetime | None:
 
 def press_due(*, now: datetime) -> int:
     """Remind people of every pending request that is due, or ask others as well; returns how many it was."""
+    holding.notice_file(now=now)
     due = ApprovalRequest.objects.filter(state=ApprovalRequest.State.PENDING, remind_at__lte=now)
     return sum(_press(each, now=now) for each in walking.ids_by(due, "remind_at", at_once=AT_ONCE))
 

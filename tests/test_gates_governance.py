@@ -1,5 +1,6 @@
 """What is checked once more just before something runs (M): each gate closed, and what follows."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -8,9 +9,9 @@ from django.utils import timezone
 
 from auditlog import jobs, log, mesh
 from auditlog.actors import SYSTEM
-from auditlog.models import Entry
-from governance import gates, holding, holds, policies, principals
-from governance.models import ApprovalRequest, Assessment, Decision, Hold, Policy
+from auditlog.models import Entry, Job
+from governance import approvals, gates, holding, holds, policies, pressing, principals, seeds
+from governance.models import ApprovalRequest, Assessment, Decision, FileHold, Hold, Policy
 from tests.harness.governed import Governed, contract_of, facts, fresh, newest
 from verification import contracts, executors
 from verification import gates as below
@@ -314,6 +315,24 @@ def test_m_a_policy_tightened_after_approval_sends_it_back_to_people(world, appr
     assert contract_of(approved).state == State.VERIFIED
 
 
+@pytest.mark.parametrize(
+    "tighter", [{"cooldown_seconds": 86400}, {"valid_seconds": 60}, {"max_attempts": 1}, {"expires_seconds": 3600}]
+)
+def test_m_whatever_became_stricter_is_asked_about_again(world, clock, tighter):
+    first, request = world.ask(), world.ask(port=9100)
+    for each in (first, request):
+        world.decide(each, world.people.bea)
+    jobs.run(Job.objects.get(subject_id=str(first.contract_id), kind=contracts.EXECUTION_JOB).pk)
+    world.write({"port": 8000})
+    world.policy(tiers={"tier_2": {**seeds.POLICY["tiers"]["tier_2"], **tighter}})
+    clock.shift(timedelta(minutes=30))
+    world.settle()
+    asked = newest(contract_of(request))
+    assert world.read() == {"port": 8000}
+    assert (fresh(request).state, asked.state) == ("stale", "pending")
+    assert asked.requirements.items() >= tighter.items()
+
+
 def test_m_a_tier_1_contract_whose_policy_was_tightened_asks_people(world):
     world.trust()
     contract = world.submit().contract
@@ -484,6 +503,78 @@ def test_a_file_holds_everything_on_this_host(world, approved, var_dir):
     (var_dir / "HOLD").unlink()
     jobs.run_until_idle(timezone.now() + timedelta(minutes=1))
     assert contract_of(approved).state == State.VERIFIED
+
+
+def hold_by_file(var_dir):
+    """The file as somebody writes it at this moment of the tests' clock; what the clock calls looks once."""
+    file = var_dir / "HOLD"
+    file.write_text("smoke")
+    os.utime(file, (timezone.now().timestamp(),) * 2)
+    return file
+
+
+def look(world):
+    """What runs by the clock, a little later."""
+    pressing.press_due(now=timezone.now())
+    approvals.expire_due(now=timezone.now())
+    world.settle()
+
+
+def test_i_clocks_stop_while_a_file_holds_the_host(world, clock, var_dir):
+    approved, pending = world.ask(), world.ask(port=9001)
+    world.decide(approved, world.people.bea)
+    file = hold_by_file(var_dir)
+    clock.shift(timedelta(hours=30))
+    look(world)
+    assert (contract_of(approved).state, fresh(pending).state) == ("authorized", "pending")
+    assert fresh(pending).reminder_count == 0
+    file.unlink()
+    clock.shift(timedelta(hours=23))
+    world.decide(pending, world.people.cem)
+    look(world)
+    assert "expired" not in {contract_of(approved).state, contract_of(pending).state}
+    assert contract_of(approved).state == State.VERIFIED
+
+
+def test_i_a_file_that_is_gone_stops_no_clock_any_more(world, clock, var_dir):
+    pending = world.ask()
+    file = hold_by_file(var_dir)
+    clock.shift(timedelta(hours=2))
+    look(world)
+    file.unlink()
+    clock.shift(timedelta(hours=23))
+    look(world)
+    assert fresh(pending).state == "pending"
+    clock.shift(timedelta(hours=2))
+    look(world)
+    assert fresh(pending).state == "expired"
+
+
+def test_i_a_file_counts_from_when_it_was_written_even_if_nobody_could_look(world, clock, var_dir):
+    pending = world.ask()
+    hold_by_file(var_dir)
+    clock.shift(timedelta(hours=100))
+    look(world)
+    assert fresh(pending).state == "pending"
+    assert FileHold.objects.get().last_seen_at == timezone.now()
+
+
+def test_i_the_clock_stops_while_held_although_the_target_cannot_be_observed(world, clock):
+    request = world.ask()
+    world.decide(request, world.people.bea)
+    hold = held(world)
+    world.file.unlink()
+    world.file.mkdir()
+    clock.shift(timedelta(hours=25))
+    world.settle()
+    assert contract_of(request).state == State.AUTHORIZED
+    holding.mark_released(hold_id=hold.pk, by=SYSTEM, reason="over", now=timezone.now())
+    clock.shift(timedelta(hours=23))
+    world.settle()
+    assert contract_of(request).state == State.AUTHORIZED
+    clock.shift(timedelta(hours=2))
+    world.settle()
+    assert (contract_of(request).state, fresh(request).state) == ("expired", "expired")
 
 
 def test_a_released_hold_lets_go_on_at_once(world, approved):

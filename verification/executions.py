@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -157,16 +157,16 @@ def _exclusive(revision: Revision) -> bool:
 def put_off(*, execution_id: UUID, lease: Lease, now: datetime) -> Closed:
     """Give up an attempt whose target cannot be observed: nothing was touched.
 
-    Once its authorization has run out the contract expires, and that is answered; otherwise it waits.
+    The gates that need no observation are asked: its authorization may have run out. Otherwise it waits.
     """
     with log.recording():
         execution, contract = locked(execution_id, lease)
         wait = patience_seconds(contract, now)
-        why = Closed("observation", "target_not_observable", "The target cannot be observed.", Then.WAIT, wait)
-        if contract.valid_until is not None and contract.valid_until <= now:
-            why = replace(why, detail="The target could not be observed in time.", then=Then.EXPIRE)
-        nothing = Observation({}, now)
-        _turn_away(Dispatch(contract, execution.revision, execution, nothing, "", now), why)
+        unseen = Closed("observation", "target_not_observable", "The target cannot be observed.", Then.WAIT, wait)
+        dispatch = Dispatch(contract, execution.revision, execution, None, "", now)
+        with reading.once():
+            why = gates.first_closed(dispatch) or unseen
+        _turn_away(dispatch, why)
         return why
 
 
@@ -235,6 +235,7 @@ def _start(
     contract: Contract, execution: Execution, dispatch: Dispatch, *, token: int, deadline_seconds: float
 ) -> None:
     now = dispatch.now
+    assert dispatch.observation is not None, "what could not be observed was put off"
     execution.state, execution.token = Execution.State.EXECUTING, token
     execution.baseline, execution.baseline_fingerprint = dispatch.observation.state, dispatch.fingerprint
     execution.started_at, execution.deadline_at = now, now + timedelta(seconds=deadline_seconds)

@@ -27,12 +27,12 @@ class Then(StrEnum):
 
 @dataclass(frozen=True)
 class Dispatch:
-    """What is about to run, and the world as it was observed just before."""
+    """What is about to run, and the world as it was observed just before; None when it could not be."""
 
     contract: Contract
     revision: Revision
     execution: Execution
-    observation: Observation
+    observation: Observation | None
     fingerprint: str
     now: datetime
 

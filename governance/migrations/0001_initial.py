@@ -206,6 +206,24 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="FileHold",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(default=auditlog.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
+                ("host", models.CharField(max_length=255)),
+                ("written_at", models.DateTimeField()),
+                ("began_at", models.DateTimeField()),
+                ("last_seen_at", models.DateTimeField()),
+            ],
+            options={
+                "ordering": ["-began_at", "-id"],
+                "indexes": [models.Index(fields=["last_seen_at"], name="hold_file_last_seen")],
+                "constraints": [models.UniqueConstraint(fields=("host", "written_at"), name="one_row_of_a_hold_file")],
+            },
+        ),
+        migrations.CreateModel(
             name="Hold",
             fields=[
                 (

@@ -6,7 +6,7 @@ from .breakglass import BreakGlass
 from .delegations import Delegation
 from .freezes import Freeze, FreezeException
 from .grants import Grant, GrantUse
-from .holds import Hold
+from .holds import FileHold, Hold
 from .policies import Assessment, Policy
 from .webhooks import Delivery, Webhook
 
@@ -20,6 +20,7 @@ __all__ = [
     "Decision",
     "Delegation",
     "Delivery",
+    "FileHold",
     "Freeze",
     "FreezeException",
     "Grant",

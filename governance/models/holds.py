@@ -36,3 +36,25 @@ class Hold(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope} {self.pattern}".strip()
+
+
+class FileHold(models.Model):
+    """A file HOLD that was seen in the VAR_DIR of a host, so that clocks stop for it as for any hold.
+
+    `written_at` is the file's own time and tells one file from the next; what began before anybody could look (the
+    database was down) began then. It is extended to `last_seen_at` each time the file is seen.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    host = models.CharField(max_length=255)
+    written_at = models.DateTimeField()
+    began_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-began_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["host", "written_at"], name="one_row_of_a_hold_file")]
+        indexes = [models.Index(fields=["last_seen_at"], name="hold_file_last_seen")]
+
+    def __str__(self) -> str:
+        return f"{self.host} since {self.began_at}"
