@@ -15,7 +15,7 @@ from django.utils import timezone
 from auditlog.refusals import Refused
 from verification.models import Contract
 
-from . import policies, principals
+from . import policies, policy, principals
 from .models import Agent, ApprovalRequest, Delegation
 
 _READ = frozenset(
@@ -103,6 +103,15 @@ ROLES: dict[str, frozenset[str]] = {
 }
 """What members of a group may; any other group a policy names may what `reviewers` may."""
 
+GOVERNING_PERMISSIONS = {
+    "policy.change": "policies.change",
+    "grant.create": "grants.ask",
+    "hold.release": "holds.release",
+    "freeze.end": "freezes.change",
+    "freeze.except": "freezes.change",
+}
+"""The permission to ask for an action by which permission itself changes; `policies.change` for types not named."""
+
 AGENT_PERMISSIONS = _AGENT
 ADMINISTRATOR_PERMISSIONS = frozenset(_ADMINISTER)
 PERMISSIONS = ADMINISTRATOR_PERMISSIONS | AGENT_PERMISSIONS
@@ -134,6 +143,12 @@ def require(user: User | AnonymousUser | None, permission: str, obj: Model | Non
     """Raise Forbidden unless `may` says yes."""
     if not may(user, permission, obj):
         raise Forbidden(f"This needs the permission {permission}.")
+
+
+def require_to_ask(user: User | AnonymousUser | None, action_type: str) -> None:
+    """Raise Forbidden unless the user may ask for actions of this type; through whichever door, it is the same act."""
+    if policy.governs(action_type):
+        require(user, GOVERNING_PERMISSIONS.get(action_type, "policies.change"))
 
 
 def require_own(user: User, permission: str) -> None:

@@ -34,7 +34,7 @@ def propose(
     `proposals.submit` refuses.
     """
     if user is not None:
-        access.require(user, "policies.change")
+        access.require_to_ask(user, ACTION_TYPE)
     if errors := digest.unfaithful(document, at="/policy"):
         raise policy.InvalidPolicy(errors[0].detail, errors=errors)
     members = policy.parse(document, at="/policy").as_dict()

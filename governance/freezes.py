@@ -137,7 +137,7 @@ def _ask(
     now: datetime,
 ) -> Submitted:
     if user is not None:
-        access.require(user, "freezes.change")
+        access.require_to_ask(user, action_type)
     if not reason.strip():
         detail = "People decide on this; say why."
         raise InvalidFreeze(detail, errors=[FieldError("/reason", "missing", detail)])

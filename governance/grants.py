@@ -35,7 +35,7 @@ def ask(
     `proposals.submit` refuses, naming the arguments.
     """
     if user is not None:
-        access.require(user, "grants.ask")
+        access.require_to_ask(user, granting.CREATE)
     parameters = {
         "agent": agent,
         "action_type": action_type,

@@ -92,7 +92,7 @@ def release(
 ) -> Submitted:
     """Ask to take a hold off: a contract of its own, tier_3, which passes holds. Raises NoSuchHold and NotEngaged."""
     if user is not None:
-        access.require(user, "holds.release")
+        access.require_to_ask(user, RELEASE)
     hold = Hold.objects.filter(pk=hold_id).first()
     if hold is None:
         raise NoSuchHold(f"There is no hold {hold_id}.")

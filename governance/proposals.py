@@ -120,7 +120,8 @@ def submit(
 
     Where people would be asked, a standing grant of the agent (or `stand_in`) may take their place. `user` is
     None when Grace proposes by itself. The same key with the same proposal gives the same answer; with
-    another one KeyReused is raised. Everything `asking.examine` refuses is refused here.
+    another one KeyReused is raised. Whoever is behind it needs the permission its action type asks for by itself
+    (`access.require_to_ask`). Everything `asking.examine` refuses is refused here.
     """
     if user is not None:
         access.require(user, "contracts.propose")
@@ -200,6 +201,8 @@ def _covering(examined: Examined, user_id: int | None, *, now: datetime) -> Gran
 
 
 def _examine(proposal: Proposal, *, user: User | None, behind: User | None, now: datetime) -> Examined:
+    if behind is not None:
+        access.require_to_ask(behind, proposal.action_type)
     agent = principals.agent_of(behind)
     if agent is not None and not principals.allows(agent, proposal.action_type):
         detail = f"{agent.name} may not propose {proposal.action_type[:80]!r}."
@@ -367,6 +370,7 @@ def revise(
     access.require(user, "contracts.propose")
     changes = revision if isinstance(revision, Changes) else Changes.from_body(revision)
     contract = _contract(contract_id)
+    access.require_to_ask(user, contract.action_type)
     _revisable(contract, user)
     number = contract.current_revision
     if errors := too_late(changes.not_before, now=now):
