@@ -356,9 +356,15 @@ class Policy:
 
     def groups(self) -> frozenset[str]:
         """Every group whose word this policy asks for."""
-        stated = [*self.tiers.values(), *(rule.requirements for rule in self.rules)]
+        stated = [each for _, each in self.stated()]
         asked = {group for each in stated for group, _ in each.approvals}
         return frozenset(asked | {each.escalate_to for each in stated if each.escalate_to})
+
+    def stated(self) -> list[tuple[str, Partial]]:
+        """Everything tiers and rules ask for, and where in the document that stands (a JSON pointer)."""
+        tiers = [(f"/tiers/{tier}", stated) for tier, stated in self.tiers.items()]
+        rules = [(f"/rules/{index}/requirements", rule.requirements) for index, rule in enumerate(self.rules)]
+        return [*tiers, *rules]
 
 
 def combine(stated: Iterable[Partial]) -> Requirements:

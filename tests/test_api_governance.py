@@ -318,6 +318,7 @@ def test_breaking_glass_wrongly_names_the_field(
 
 
 def test_d_a_change_of_the_policy_is_approved_like_anything_else(world: Governed, api: Any) -> None:
+    assert world.people.reviewers
     rule = {"name": "nobody", "effect": "deny", "action_types": ["config.update"], "reason": "Frozen."}
     document = {**seeds.POLICY, "rules": [*seeds.POLICY["rules"], rule]}
     asked = api.ada.post(f"{G}/policies", {"policy": document, "note": "No changes.", "reason": "We move."})

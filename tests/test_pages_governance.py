@@ -362,6 +362,7 @@ def test_glass_that_cannot_be_broken_keeps_what_was_typed(
 
 
 def test_d_a_policy_is_proposed_and_its_difference_shown(world: Governed, ada: Client) -> None:
+    assert world.people.reviewers
     form = text(ada.get("/policies/change"))
     assert "&quot;rules&quot;" in form
     rule = {"name": "nobody", "effect": "deny", "action_types": ["config.update"], "reason": "Frozen."}

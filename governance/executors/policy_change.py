@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from auditlog.actors import SYSTEM
 from auditlog.refusals import FieldError, Refused
-from governance import policies, policy
+from governance import lockouts, policies, policy
 from governance.amendments import ACTION_TYPE, TARGET
 from verification.executors import observed
 from verification.executors.base import (
@@ -46,7 +46,10 @@ SCHEMA = {
 _RULE = {"name": "change configuration", "effect": "tier_2", "action_types": ["config.update"]}
 _POLICY = {
     "unmatched": "tier_3",
-    "tiers": {"tier_3": {"approvals": [{"group": "reviewers", "count": 2}]}},
+    "tiers": {
+        "tier_2": {"approvals": [{"group": "reviewers", "count": 1}]},
+        "tier_3": {"approvals": [{"group": "reviewers", "count": 2}]},
+    },
     "rules": [_RULE],
 }
 EXAMPLE = {
@@ -79,16 +82,16 @@ class PolicyChange(Executor):
         self._schema = Schema(SCHEMA)
 
     def check(self, call: Call) -> list[FieldError]:
-        """Schema, target, and every rule."""
+        """Schema, target, every rule, and that there are people who can do what it asks of them."""
         if errors := self._schema.errors(dict(call.parameters), "/parameters"):
             return errors
         if call.target != TARGET:
             return [FieldError("/target", "target_mismatch", f"The target of the policy is {TARGET!r}.")]
         try:
-            policy.parse(call.parameters["policy"], at="/parameters/policy")
+            read = policy.parse(call.parameters["policy"], at="/parameters/policy")
         except policy.InvalidPolicy as refusal:
             return list(refusal.errors)
-        return []
+        return lockouts.found(read, at="/parameters/policy")
 
     def reversibility(self, call: Call) -> Reversibility:
         """The version before can be put in force again, but not what it was used for meanwhile."""
@@ -107,18 +110,20 @@ class PolicyChange(Executor):
         return observed.digest(observation.state["digest"])
 
     def preview(self, call: Call, observation: Observation) -> Preview:
-        """The difference to what is in force."""
+        """The difference to what is in force, and what is risky about it."""
         row = policies.current()
-        wanted = policy.parse(call.parameters["policy"]).as_dict()
-        lines = policies.difference(policies.document_of(row), wanted, names=(str(row), "proposed"))
-        return Preview("diff", lines, f"replace {row}")
+        wanted = policy.parse(call.parameters["policy"])
+        lines = policies.difference(policies.document_of(row), wanted.as_dict(), names=(str(row), "proposed"))
+        return Preview("diff", lines, " ".join([f"replace {row}.", *lockouts.risks(wanted)]))
 
     def snapshot(self, call: Call, store: SnapshotWriter) -> None:
         """The policy in force."""
         store.add_bytes(_ITEM, json.dumps(policies.document_of(policies.current())).encode())
 
     def execute(self, call: Call, run: Run) -> ExecutionResult:
-        """Publish it; what is in force already is left alone."""
+        """Publish it, if there are still people who can do what it asks of them; what is in force is left alone."""
+        if errors := lockouts.found(policy.parse(call.parameters["policy"])):
+            return ExecutionResult.failure(errors[0].detail)
         note = str(call.parameters.get("note", ""))
         return _published(call.parameters["policy"], note or f"contract {call.contract_id}")
 
