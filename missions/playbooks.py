@@ -20,12 +20,12 @@ from auditlog import ids, jobs, log
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import Kind, Refused
 from auditlog.subjects import Subject
-from governance import access, principals, proposals
+from governance import access, policies, principals, proposals
 from governance.proposals import Proposal
 from verification import learning
 from verification.models import Contract
 
-from . import missions, templates
+from . import missions, patterns, templates
 from .facts import PlaybookFact
 from .models import Incident, Mission, Playbook, Step
 from .templates import PlannedStep, Template
@@ -160,9 +160,14 @@ def lay(
     incident: Incident | None = None,
     minimum_tier: str = "",
 ) -> list[Step]:
-    """Add one run's planned steps to a mission (locked, or new). Raises missions.NotNow when it has ended."""
+    """Add one run's planned steps to a mission (locked, or new). Raises NoPolicy, and missions.NotNow when it ended.
+
+    None of them runs under a lower tier than the strictest would: people are asked before the first, not half way (C).
+    """
     if mission.state not in missions.OPEN:
         raise missions.NotNow(f"The mission is {mission.state}; it takes no more steps.")
+    behind = user or (incident.reported_by if incident else None)
+    tiers = [_tier(mission, playbook, step, user=behind, now=now) for step in steps]
     run_id, last = ids.new_id(), missions.last_position(mission)
     return Step.objects.bulk_create(
         Step(
@@ -174,11 +179,25 @@ def lay(
             plan=_plan(playbook, step, incident),
             planned_by_id=user.pk if user is not None else None,
             delay_seconds=step.delay_seconds,
-            minimum_tier=minimum_tier,
+            minimum_tier=patterns.strictest([minimum_tier, *tiers]),
             created_at=now,
         )
         for place, step in enumerate(steps, start=1)
     )
+
+
+def _tier(mission: Mission, playbook: Playbook, step: PlannedStep, *, user: User | None, now: datetime) -> str:
+    """Under which tier a step would run by itself; one that would be denied counts as tier_3."""
+    ruling = policies.rule(
+        action_type=step.proposal["action_type"],
+        target=step.proposal["target"],
+        parameters=step.proposal.get("parameters", {}),
+        user=user,
+        now=now,
+        mission_id=mission.pk,
+        playbook=playbook.name,
+    )
+    return ruling.tier
 
 
 def _plan(playbook: Playbook, step: PlannedStep, incident: Incident | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from auditlog.actors import SYSTEM
 from auditlog.models import Entry
-from governance import principals
+from governance import policies, principals
 from missions import missions, playbooks, templates
 from missions.models import Mission, Playbook
 from missions.templates import InvalidPlaybook, InvalidVariables
@@ -187,8 +187,49 @@ def test_who_runs_a_playbook_has_asked_for_its_steps(users: People, ledger: Ledg
     assert mission.steps.get(position=2).contract is None
     approve(waiting, users.bea)
     settle()
+    second = mission.steps.get(position=2).contract
+    assert second is not None
+    approve(second, users.bea)
+    settle()
     mission.refresh_from_db()
     assert mission.state == "completed"
+
+
+def test_c_a_plan_takes_the_highest_class_of_its_steps(users: People, ledger: Ledger) -> None:
+    publish("tidy", step("first", "ledger:calm1"), step("second", "ledger:grave"))
+    mission = run(users)
+    settle()
+    first = mission.steps.get(position=1).contract
+    assert first is not None
+    assert (first.state, first.tier) == ("awaiting_approval", "tier_3")
+    assert ledger.lines("ledger:calm1") == []
+    approve(first, users.bea)
+    approve(first, users.cem)
+    settle()
+    assert ledger.lines("ledger:calm1") == ["one"]
+    second = mission.steps.get(position=2).contract
+    assert second is not None
+    assert (second.state, second.tier) == ("awaiting_approval", "tier_3")
+
+
+def test_c_a_plan_with_a_step_that_would_be_denied_does_not_begin_by_itself(users: People, ledger: Ledger) -> None:
+    never = {"name": "never", "effect": "deny", "reason": "No.", "targets": ["ledger:calm2"]}
+    in_force = policies.document_of(policies.current())
+    document = {**in_force, "rules": [*in_force["rules"], never]}
+    policies.publish(document=document, note="no", by=SYSTEM, now=timezone.now())
+    publish("tidy", step("first", "ledger:calm1"), step("second", "ledger:calm2"))
+    mission = run(users)
+    settle()
+    first = mission.steps.get(position=1).contract
+    assert first is not None
+    assert (first.state, first.tier) == ("awaiting_approval", "tier_3")
+
+
+def test_c_a_plan_of_what_runs_by_itself_runs_by_itself(users: People, ledger: Ledger) -> None:
+    publish("tidy", step("first", "ledger:calm1"), step("second", "ledger:calm2"))
+    mission = run(users)
+    settle()
+    assert {each.contract.tier for each in mission.steps.select_related("contract") if each.contract} == {"tier_1"}
 
 
 def test_a_rejected_step_fails_the_mission(users: People, ledger: Ledger) -> None:
