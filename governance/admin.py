@@ -29,6 +29,7 @@ from . import (
     comments,
     governing_admin,  # noqa: F401 - registers the rest of governance
     holds,
+    people_admin,  # noqa: F401 - registers people and groups
     proposals,
     proving,
     resolving,

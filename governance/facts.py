@@ -193,6 +193,22 @@ class LoginTried(TypedDict):
     known: bool
 
 
+class StandingChanged(TypedDict):
+    """Somebody's (or a group's) say changed: `created`, `changed` or `deleted`, and what became different.
+
+    `flags` are the new values of is_active, is_staff and is_superuser; of a password only that it is another.
+    """
+
+    change: str
+    groups_added: NotRequired[list[str]]
+    groups_removed: NotRequired[list[str]]
+    permissions_added: NotRequired[list[str]]
+    permissions_removed: NotRequired[list[str]]
+    flags: NotRequired[dict[str, bool]]
+    renamed: NotRequired[bool]
+    password: NotRequired[bool]
+
+
 class SecondFactorTold(TypedDict):
     """Somebody's second factor was added, proved or removed; a reason when somebody else took it off."""
 
@@ -296,6 +312,13 @@ class AuthFact(Facts):
     SECOND_FACTOR_PROVED = fact("auth.second_factor_proved", SecondFactorTold)
     SECOND_FACTOR_FAILED = fact("auth.second_factor_failed", SecondFactorTold)
     SECOND_FACTOR_REMOVED = fact("auth.second_factor_removed", SecondFactorTold)
+
+
+class PersonFact(Facts):
+    """Who there is, and what gives them their say."""
+
+    CHANGED = fact("person.changed", StandingChanged)
+    GROUP_CHANGED = fact("person.group_changed", StandingChanged)
 
 
 class WebhookFact(Facts):

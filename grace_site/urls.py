@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from governance import people_admin
 from governance.api import urls as governance_addresses
 from grace_site import health, metrics
 
@@ -15,6 +16,7 @@ handler500 = "grace_site.problems.server_error"
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/password_change/", people_admin.own_password),
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
     path("readyz", health.ready),
