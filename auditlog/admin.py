@@ -103,6 +103,9 @@ class CheckpointAdmin(ReadOnlyAdmin):
         return format_html("<pre>{}</pre>", row.note)
 
 
+ON_HOST = "It is acknowledged on the host that signs: manage.py acknowledge."
+
+
 def _acknowledges(pressed: Pressed) -> object:
     return findings.acknowledge(finding_id=pressed.row.pk, by=pressed.by, reason=pressed.reason, now=timezone.now())
 
@@ -122,6 +125,7 @@ class FindingAdmin(VerbAdmin):
             "auditlog.acknowledge",
             _acknowledges,
             shows=lambda row: row.acknowledged_at is None,
+            forbids=lambda row, user: ON_HOST if row.kind in findings.ON_HOST else "",
             fields=(REASON,),
             words="Signing goes on when every finding is acknowledged. The log keeps who said so, and why.",
         ),

@@ -72,6 +72,11 @@ def path() -> Path:
     return Path(settings.VAR_DIR) / "log" / "anchors.log"
 
 
+def length() -> int:
+    """How long the anchor file is, in bytes."""
+    return path().stat().st_size if path().exists() else 0
+
+
 @register("file")
 def to_file(anchor: Anchor) -> None:
     """Append one JSON line, and wait until it is on the disk."""
@@ -91,30 +96,36 @@ def to_syslog(anchor: Anchor) -> None:
     )
 
 
-def read(verifier: Verifier) -> Iterator[tuple[int, Head | None]]:
-    """The lines of the anchor file: line number (from 1) and its head, or None for a line that does not verify."""
-    if not path().exists():
+def read(verifier: Verifier, after: int = 0) -> Iterator[tuple[int, Head | None]]:
+    """The lines of the anchor file: line number (from 1) and its head, or None for a line that does not verify.
+
+    Those that begin in the first `after` bytes are left out (none, when the file is not even that long).
+    """
+    if not length():
         return
-    with path().open() as file:
+    begins, after = 0, after if after <= length() else 0
+    with path().open("rb") as file:
         for number, line in enumerate(file, 1):
-            yield number, _head(line, verifier)
+            if begins >= after:
+                yield number, _head(line, verifier)
+            begins += len(line)
 
 
-def last(verifier: Verifier) -> tuple[int, Head | None] | None:
+def last(verifier: Verifier, after: int = 0) -> tuple[int, Head | None] | None:
     """The last line of the anchor file, as `read` gives it, without reading the rest (its number is 0)."""
-    if not path().exists():
+    if length() in (0, after):
         return None
     with path().open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - 8192))
-        lines = file.read().decode(errors="replace").splitlines()
+        file.seek(max(after if after < length() else 0, length() - 8192))
+        lines = file.read().splitlines()
     return (0, _head(lines[-1], verifier)) if lines else None
 
 
-def _head(line: str, verifier: Verifier) -> Head | None:
+def _head(line: bytes, verifier: Verifier) -> Head | None:
     try:
         told = json.loads(line)
         head = open_checkpoint(told["note"], verifier)
-    except (ValueError, KeyError, TypeError, NoteInvalid):
+        same = (head.size, head.root.hex()) == (told["size"], told["root"])
+    except (ValueError, KeyError, TypeError, AttributeError, NoteInvalid):
         return None
-    return head if (head.size, head.root.hex()) == (told.get("size"), told.get("root")) else None
+    return head if same else None

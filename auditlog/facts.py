@@ -208,11 +208,13 @@ class IntegrityData(TypedDict):
 
 
 class AcknowledgedData(TypedDict):
-    """A person took note of an integrity finding."""
+    """A person took note of an integrity finding; `digest` (hex) is what it says, `seal` that Grace wrote this."""
 
     finding_id: str
     kind: str
     reason: str
+    digest: str
+    seal: str
 
 
 class ErasedData(TypedDict):

@@ -1,17 +1,27 @@
-"""Findings of integrity checks: recorded once, open until a person acknowledges them."""
+"""Findings of integrity checks: recorded once, open until a person acknowledges them.
+
+A row of the database can be written by whoever owns it, so an acknowledgement counts for what it can be held against:
+an entry of the log that says so, sealed with a secret the database does not hold; and where the log itself or what is
+kept outside does not hold, what was accepted on the host that signs (docs/decisions/0018).
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
+from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
+from django.utils.crypto import constant_time_compare, salted_hmac
 
-from . import log
+from . import canonical, log, merkle, outside, tree
 from .actors import Actor
 from .facts import AuditlogFact
-from .models import Finding
+from .models import Entry, Finding, Leaf, Pending, Tree
 from .refusals import Refused
 from .subjects import Subject
 
@@ -19,6 +29,10 @@ from .subjects import Subject
 LATE = frozenset({"sequencer_stalled", "checkpoint_stale", "subsystem_silent", "subscriber_failing"})
 # A lock stands open and nothing was taken: a signature is the better evidence then.
 OPEN = frozenset({"role_may_change_log"})
+# The log is not the one that was seen. Accepting that lets history begin anew.
+ANEW = frozenset({"truncated", "rewritten"})
+# Nothing in the database can say that these may be: they are accepted on the host that signs, or stay open.
+ON_HOST = ANEW | {"tree_incomplete", "root_mismatch", "memory_missing", "key_missing", "anchor_invalid"}
 
 
 class NoSuchFinding(Refused):
@@ -32,6 +46,13 @@ class AlreadyAcknowledged(Refused):
     """Somebody has acknowledged the finding before."""
 
     code = "finding_already_acknowledged"
+    kind = Refused.Kind.CONFLICT
+
+
+class OnTheSigningHost(Refused):
+    """The log does not hold, so that no entry of it can say that this may be: that is said where it is signed."""
+
+    code = "acknowledge_on_signing_host"
     kind = Refused.Kind.CONFLICT
 
 
@@ -56,6 +77,11 @@ def unacknowledged() -> QuerySet[Finding]:
     return Finding.objects.filter(acknowledged_at=None)
 
 
+def stops(kind: str) -> bool:
+    """Whether signing waits until a finding of this kind is acknowledged."""
+    return kind not in LATE | OPEN
+
+
 def stop_signing() -> bool:
     """Whether something was found that signing must wait for."""
     return unacknowledged().exclude(kind__in=LATE | OPEN).exists()
@@ -63,6 +89,7 @@ def stop_signing() -> bool:
 
 def record(found: Iterable[Found], *, now: datetime) -> list[Finding]:
     """Keep what was found, each thing once; returns those that are not acknowledged."""
+    _reopen()
     rows = []
     for each in found:
         row, new = Finding.objects.get_or_create(
@@ -78,23 +105,95 @@ def record(found: Iterable[Found], *, now: datetime) -> list[Finding]:
     return rows
 
 
-def acknowledge(*, finding_id: int, by: Actor, reason: str, now: datetime) -> Finding:
-    """Take note of a finding, so that signing may go on. Raises ReasonMissing, NoSuchFinding, AlreadyAcknowledged."""
+def open_to(*, finding_id: int, reason: str) -> Finding:
+    """The finding, to be acknowledged. Raises ReasonMissing, NoSuchFinding, AlreadyAcknowledged."""
     if not reason.strip():
         raise ReasonMissing("Say why signing may go on; the reason goes into the log.")
+    finding = Finding.objects.select_for_update().filter(pk=finding_id).first()
+    if finding is None:
+        raise NoSuchFinding("There is no such finding.")
+    if finding.acknowledged_at is not None:
+        raise AlreadyAcknowledged(f"Acknowledged before, by {finding.acknowledged_by}.")
+    return finding
+
+
+def acknowledge(*, finding_id: int, by: Actor, reason: str, now: datetime, here: bool = False) -> Finding:
+    """Take note of a finding, so that signing may go on. `here`: on the host that signs (see `signer.acknowledge`).
+
+    Raises OnTheSigningHost, and what `open_to` raises.
+    """
     with log.recording():
-        finding = Finding.objects.select_for_update().filter(pk=finding_id).first()
-        if finding is None:
-            raise NoSuchFinding("There is no such finding.")
-        if finding.acknowledged_at is not None:
-            raise AlreadyAcknowledged(f"Acknowledged before, by {finding.acknowledged_by}.")
+        finding = open_to(finding_id=finding_id, reason=reason)
+        if finding.kind in ON_HOST and not here:
+            raise OnTheSigningHost(f"Say so on the host that signs: manage.py acknowledge {finding.pk} --reason …")
+        sealed = digest(finding)
         finding.acknowledged_at, finding.acknowledged_by, finding.reason = now, by.label, reason
-        finding.save()
-        log.append(
+        finding.acknowledged_in = log.append(
             AuditlogFact.FINDING_ACKNOWLEDGED,
             actor=by,
             subject=Subject("finding", str(finding.pk), str(finding)),
-            data={"finding_id": str(finding.pk), "kind": finding.kind, "reason": reason},
+            data={
+                "finding_id": str(finding.pk),
+                "kind": finding.kind,
+                "reason": reason,
+                "digest": sealed,
+                "seal": _seal(sealed),
+            },
             now=now,
         )
+        finding.save()
     return finding
+
+
+# --- which acknowledgements count --------------------------------------------------------------------------------
+
+
+def digest(finding: Finding) -> str:
+    """What an acknowledgement is bound to: hex SHA-256 over what was found, and when first."""
+    said = {"kind": finding.kind, "subject": finding.subject, "detail": finding.detail}
+    return sha256(canonical.dumps({**said, "found_at": finding.found_at})).hexdigest()
+
+
+def _seal(text: str, secret: str | bytes | None = None) -> str:
+    """What only Grace can have written: the database does not hold SECRET_KEY."""
+    return salted_hmac("auditlog.findings.acknowledge", text, secret=secret, algorithm="sha256").hexdigest()
+
+
+def _reopen() -> None:
+    """Open again what somebody only wrote into the database to be acknowledged."""
+    rows = list(Finding.objects.exclude(acknowledged_at=None))
+    if not rows:
+        return
+    head, nodes, accepted = tree.head(), tree.Nodes(), outside.accepted()
+    for row in rows:
+        if not (digest(row) in accepted if row.kind in ON_HOST else _is_in_the_log(row, head, nodes)):
+            nobody: dict[str, Any] = {"acknowledged_at": None, "acknowledged_in": None}
+            Finding.objects.filter(pk=row.pk).update(**nobody, acknowledged_by="", reason="")
+
+
+def _is_in_the_log(row: Finding, head: Tree, nodes: tree.Nodes) -> bool:
+    """Whether an entry acknowledges this finding, and is in the tree or waits for its place in it."""
+    entry = Entry.objects.filter(pk=row.acknowledged_in).first() if row.acknowledged_in else None
+    if entry is None or not _acknowledges(bytes(entry.bytes), digest(row)):
+        return False
+    leaf = Leaf.objects.filter(entry_id=entry.pk).first()
+    if leaf is None:
+        return Pending.objects.filter(entry_id=entry.pk).exists()
+    try:
+        path = merkle.inclusion_proof(leaf.index, head.size, nodes)
+        hashed = merkle.leaf_hash(bytes(entry.bytes))
+        merkle.verify_inclusion(hashed, leaf.index, head.size, path, bytes(head.root))
+    except (ValueError, LookupError):
+        return False
+    return True
+
+
+def _acknowledges(raw: bytes, wanted: str) -> bool:
+    try:
+        document = json.loads(raw)
+        fact, sealed, seal = document["fact"], document["data"]["digest"], str(document["data"]["seal"])
+    except (ValueError, KeyError, TypeError):
+        return False
+    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    said = (fact, sealed) == (AuditlogFact.FINDING_ACKNOWLEDGED.name_, wanted)
+    return said and any(constant_time_compare(seal, _seal(wanted, each)) for each in secrets)

@@ -30,6 +30,7 @@ from . import (
     merkle,
     mesh,
     notes,
+    outside,
     roles,
     sequencer,
     signer,
@@ -107,10 +108,13 @@ def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress |
     began = monotonic()
     report = Report(level, from_index=start.size, frontier=start)
     verifier = signer.verifier()
-    signed = Checkpoint.objects.order_by("pk")
-    witnesses = _Witnesses.gather(signed if every else signed.filter(size__gte=start.size), verifier, every=every)
+    # What was seen before somebody accepted another log is not held against it.
+    begun = outside.beginning()
+    signed = Checkpoint.objects.filter(pk__gt=begun.checkpoint).order_by("pk")
+    witnesses = _Witnesses(begun)
+    witnesses.gather(signed if every else signed.filter(size__gte=start.size), verifier, every=every)
     report.checkpoints = witnesses.checkpoint_count
-    remembered = signer.memory()
+    remembered = outside.memory()
     head = tree.head()
     report.size, report.root = head.size, bytes(head.root)
     report.found += witnesses.found
@@ -132,24 +136,23 @@ def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress |
 class _Witnesses:
     """Everybody who has seen a root: checkpoints, the anchor file, the signer's memory."""
 
-    checkpoint_count: int
+    begun: outside.Beginning
+    checkpoint_count: int = 0
     # The size and root that were seen, by whom, and that in words.
-    heads: dict[tuple[int, bytes], tuple[str, str]]
-    found: list[Found]
+    heads: dict[tuple[int, bytes], tuple[str, str]] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)
 
-    @classmethod
-    def gather(cls, checkpoints: QuerySet[Checkpoint], verifier: notes.Verifier | None, *, every: bool) -> _Witnesses:
-        gathered = cls(0, {}, [])
+    def gather(self, checkpoints: QuerySet[Checkpoint], verifier: notes.Verifier | None, *, every: bool) -> None:
+        """Ask them; of the anchors only the last without `every`."""
         previous: Checkpoint | None = None
         for row in checkpoints.iterator():
-            gathered.checkpoint_count += 1
-            gathered._add(row, verifier, previous)
+            self.checkpoint_count += 1
+            self._add(row, verifier, previous)
             previous = row
-        if gathered.checkpoint_count and verifier is None:
-            gathered.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
+        if self.checkpoint_count and verifier is None:
+            self.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
         if verifier is not None:
-            gathered._add_anchors(verifier, every=every)
-        return gathered
+            self._add_anchors(verifier, every=every)
 
     def _add(self, row: Checkpoint, verifier: notes.Verifier | None, previous: Checkpoint | None) -> None:
         name = f"checkpoint {row.pk}"
@@ -166,8 +169,9 @@ class _Witnesses:
             self.found.append(Found("checkpoint_order", name, f"{name} is older or smaller than the one before it."))
 
     def _add_anchors(self, verifier: notes.Verifier, *, every: bool) -> None:
-        last = anchors.last(verifier)
-        for number, head in anchors.read(verifier) if every else [last] if last else []:
+        told = anchors.read(verifier, self.begun.anchors)
+        last = None if every else anchors.last(verifier, self.begun.anchors)
+        for number, head in told if every else [last] if last else []:
             name = f"anchor line {number}" if number else "the last anchor line"
             if head is None:
                 self.found.append(Found("anchor_invalid", name, f"{name} carries no good signature of this log."))

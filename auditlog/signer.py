@@ -1,35 +1,34 @@
 """Signs checkpoints of the log, and remembers outside the database what it has signed.
 
 The memory is a locked file: whoever rewrites the database and even owns the key still meets a signer that refuses
-to sign what does not extend the last thing it signed.
+to sign what does not extend the last thing it signed. What the database says of this is not asked: that the log may be
+another one is accepted on this host, beside the memory, or not at all.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 from django.conf import settings
 
-from . import anchors, canonical, findings, log, merkle, notes, tree
-from .actors import SYSTEM
+from . import anchors, canonical, findings, log, merkle, notes, outside, tree
+from .actors import SYSTEM, Actor
 from .facts import AuditlogFact
 from .findings import Found
-from .models import Checkpoint, Leaf, Tree
+from .models import Checkpoint, Finding, Leaf, Tree
+from .outside import Beginning, Memory
 from .refusals import Refused
 from .subjects import Subject
 
 logger = structlog.get_logger(__name__)
 
 IDLE = timedelta(minutes=10)
+BROKEN = frozenset({"tree_incomplete", "root_mismatch"})
+"""The tree contradicts itself: it has to be put right."""
 
 
 class SigningRefused(Refused):
@@ -39,13 +38,25 @@ class SigningRefused(Refused):
     kind = Refused.Kind.CONFLICT
 
 
-@dataclass(frozen=True)
-class Memory:
-    """The last size and root that were signed."""
+class NotTheSigningHost(Refused):
+    """The log's key is not on this host: another one signs."""
 
-    size: int
-    root: bytes
-    signed_at: str
+    code = "not_the_signing_host"
+    kind = Refused.Kind.CONFLICT
+
+
+class TreeBroken(Refused):
+    """The tree does not hold in itself: nothing can begin there until it has been put right."""
+
+    code = "tree_broken"
+    kind = Refused.Kind.CONFLICT
+
+
+class NotAllNamed(Refused):
+    """The log differs from what was seen in more ways than were named."""
+
+    code = "not_all_named"
+    kind = Refused.Kind.CONFLICT
 
 
 def sign_if_due(now: datetime) -> Checkpoint | None:
@@ -66,16 +77,55 @@ def sign_if_due(now: datetime) -> Checkpoint | None:
 
 def sign(now: datetime) -> Checkpoint:
     """Sign the tree as it stands. Raises SigningRefused."""
-    if findings.stop_signing():
-        raise SigningRefused("An integrity finding has not been acknowledged.")
-    with _locked():
+    with outside.locked():
         head = tree.head()
         found = disagreements(head)
-        # Once a person has acknowledged, in the log and with a reason, how the log differs, signing goes on from
-        # there; the evidence stays in the checkpoints and the anchors.
         if unacknowledged := findings.record(found, now=now):
             raise SigningRefused("; ".join(row.detail for row in unacknowledged))
+        # A signature that nothing could ever extend is none to give, whatever somebody has acknowledged.
+        if broken := [each.detail for each in found if each.kind in BROKEN]:
+            raise SigningRefused("; ".join(broken))
+        if findings.stop_signing():
+            raise SigningRefused("An integrity finding has not been acknowledged.")
         return _sign(head, now)
+
+
+def acknowledge(*, finding_ids: Sequence[int], by: Actor, reason: str, now: datetime) -> list[Finding]:
+    """Take note of findings on the host that signs, and keep that beside the signer's memory.
+
+    Where they say that the log is not the one that was seen, history begins anew with the log as it stands. Raises
+    NotTheSigningHost, NotAllNamed, TreeBroken, and what `findings.acknowledge` raises.
+    """
+    if not _key_path().exists():
+        raise NotTheSigningHost("The log's key is not here: acknowledge it on the host that signs, with its VAR_DIR.")
+    with outside.locked():
+        # How the log differs now is named, and has to be accepted too.
+        findings.record(disagreements(tree.head()), now=now)
+        with log.recording():
+            head = tree.head()
+            rows = [findings.open_to(finding_id=each, reason=reason) for each in finding_ids]
+            anew = _beginning(head, rows)
+            if anew is not None:
+                # What the log has now is what the next signature has to extend.
+                outside.remember(Memory(head.size, bytes(head.root), canonical.stamp(now)))
+            for row in rows:
+                about = {"kind": row.kind, "subject": row.subject, "detail": row.detail}
+                told = {"at": canonical.stamp(now), "by": f"{by.kind}:{by.id}", "reason": reason, **about}
+                outside.accept(findings.digest(row), told, anew)
+            return [findings.acknowledge(finding_id=row.pk, by=by, reason=reason, now=now, here=True) for row in rows]
+
+
+def _beginning(head: Tree, rows: Sequence[Finding]) -> Beginning | None:
+    """Where history begins anew when `rows` are accepted; None when they do not say that it does."""
+    if not any(row.kind in findings.ANEW for row in rows):
+        return None
+    left = findings.unacknowledged().filter(kind__in=findings.ANEW).exclude(pk__in=[row.pk for row in rows])
+    if others := sorted(left.values_list("pk", flat=True)):
+        raise NotAllNamed(f"The log differs in more than that: look at {', '.join(map(str, others))} as well.")
+    if broken := own_root(head):
+        raise TreeBroken("; ".join(each.detail for each in broken))
+    last = latest()
+    return Beginning(last.pk if last else 0, anchors.length())
 
 
 def latest() -> Checkpoint | None:
@@ -84,13 +134,22 @@ def latest() -> Checkpoint | None:
 
 
 def disagreements(head: Tree) -> list[Found]:
-    """Where the tree does not extend what the signer remembers."""
-    remembered = memory()
+    """Where the tree does not extend what the signer remembers, or has not the root it says."""
+    remembered = outside.memory()
     if remembered is None:
         if Checkpoint.objects.exists():
             return [Found("memory_missing", "signer", "Checkpoints were signed, but the signer's memory is gone.")]
-        return []
-    return disagreement(head, remembered.size, remembered.root, "signer", "the signer's memory")
+        return own_root(head)
+    return disagreement(head, remembered.size, remembered.root, "signer", "the signer's memory") or own_root(head)
+
+
+def own_root(head: Tree) -> list[Found]:
+    """Whether the tree's row has the root its tiles lead to."""
+    try:
+        sound = merkle.root_at(head.size, tree.Nodes()) == bytes(head.root)
+    except LookupError as error:
+        return [Found("tree_incomplete", "tree", f"The root at size {head.size} cannot be computed: {error}.")]
+    return [] if sound else [Found("root_mismatch", "tree", "The tree's row has a root its tiles do not lead to.")]
 
 
 def disagreement(head: Tree, size: int, root: bytes, subject: str, witness: str) -> list[Found]:
@@ -131,15 +190,6 @@ def key() -> notes.Signer:
     return notes.Signer.parse(path.read_text())
 
 
-def memory() -> Memory | None:
-    """What was signed last, as remembered outside the database."""
-    path = _log_dir() / "signer.json"
-    if not path.exists():
-        return None
-    told = json.loads(path.read_text())
-    return Memory(int(told["size"]), bytes.fromhex(told["root"]), str(told["signed_at"]))
-
-
 def _due(last: Checkpoint | None, now: datetime) -> bool:
     """Whether to sign. Facts about signing are not growth, or each checkpoint would cause the next."""
     if last is None:
@@ -157,7 +207,7 @@ def _sign(head: Tree, now: datetime) -> Checkpoint:
     statement = notes.Head(signer.name, head.size, bytes(head.root))
     note = signer.sign(statement.text())
     # Remembered first: a signature nobody remembers could be followed by one that contradicts it.
-    _remember(Memory(head.size, bytes(head.root), canonical.stamp(signed_at)))
+    outside.remember(Memory(head.size, bytes(head.root), canonical.stamp(signed_at)))
     anchors.publish(statement, note, signed_at)
     with log.recording():
         checkpoint = Checkpoint.objects.create(size=head.size, root=bytes(head.root), note=note, signed_at=signed_at)
@@ -171,46 +221,11 @@ def _sign(head: Tree, now: datetime) -> Checkpoint:
     return checkpoint
 
 
-def _remember(what: Memory) -> None:
-    path = _log_dir() / "signer.json"
-    text = json.dumps({"size": what.size, "root": what.root.hex(), "signed_at": what.signed_at})
-    _write(path, text + "\n")
-
-
 def _make_key(path: Path) -> None:
     origin = settings.LOG_ORIGIN or f"grace.invalid/log/{secrets.token_hex(4)}"
     signer = notes.Signer(origin, secrets.token_bytes(32))
-    _write(path, signer.skey + "\n")
-    _write(path.with_suffix(".vkey"), signer.verifier.vkey + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file at once and durably; only its owner may read it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    """One signer at a time on this host."""
-    _log_dir().mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (_log_dir() / "signer.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _log_dir() -> Path:
-    return Path(settings.VAR_DIR) / "log"
+    outside.write(path, signer.skey + "\n")
+    outside.write(path.with_suffix(".vkey"), signer.verifier.vkey + "\n")
 
 
 def _key_path() -> Path:

@@ -323,13 +323,13 @@ def test_the_summary_counts_by_actor_fact_and_subsystem(eve: Client) -> None:
 @pytest.fixture
 def finding() -> Finding:
     """Something that was found."""
-    return findings.record([findings.Found("rewritten", "signer", "the log is another")], now=NOW)[0]
+    return findings.record([findings.Found("entry_edited", "leaf 5", "it is another")], now=NOW)[0]
 
 
 def test_findings_are_listed_and_acknowledged(as_: Callable[[User], Client], users: People, finding: Finding) -> None:
     path = f"{BASE}/findings/{finding.pk}/acknowledge"
     eve = as_(users.eve)
-    assert [each["kind"] for each in data(eve, "findings", open="true")] == ["rewritten"]
+    assert [each["kind"] for each in data(eve, "findings", open="true")] == ["entry_edited"]
     assert eve.post(path, {"reason": "x"}, content_type="application/json").status_code == 403
     administrator = as_(users.administrator)
     response = administrator.post(path, {}, content_type="application/json")
@@ -341,7 +341,7 @@ def test_findings_are_listed_and_acknowledged(as_: Callable[[User], Client], use
     missing = administrator.post(f"{BASE}/findings/0/acknowledge", {"reason": "x"}, content_type="application/json")
     assert missing.status_code == 404
     assert data(administrator, "findings", open="true") == []
-    assert len(data(administrator, "findings", open="false", kind="rewritten")) == 1
+    assert len(data(administrator, "findings", open="false", kind="entry_edited")) == 1
 
 
 # --- admin -----------------------------------------------------------------------------------------------------

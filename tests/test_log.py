@@ -609,7 +609,7 @@ def test_a_glob_that_cannot_be_looked_for_is_an_error(glob: str) -> None:
 
 @pytest.mark.django_db
 def test_a_finding_is_kept_once_until_it_is_acknowledged() -> None:
-    found = findings.Found("rewritten", "signer", "the log is another")
+    found = findings.Found("entry_edited", "leaf 5", "it is another")
     first, again = findings.record([found], now=NOW), findings.record([found], now=NOW)
     assert [row.pk for row in first] == [row.pk for row in again]
     assert findings.stop_signing()
@@ -618,7 +618,9 @@ def test_a_finding_is_kept_once_until_it_is_acknowledged() -> None:
     assert findings.record([found], now=NOW) == []
     assert row.acknowledged_by == "Ada Lovelace"
     entry = Entry.objects.get(fact="auditlog.finding_acknowledged")
-    assert entry.data == {"finding_id": str(row.pk), "kind": "rewritten", "reason": "restored from a backup"}
+    said = {"finding_id": str(row.pk), "kind": "entry_edited", "reason": "restored from a backup"}
+    assert {name: entry.data[name] for name in said} == said
+    assert entry.data["digest"] == findings.digest(row)
     with pytest.raises(findings.AlreadyAcknowledged):
         findings.acknowledge(finding_id=row.pk, by=ADA, reason="again", now=NOW)
     with pytest.raises(findings.NoSuchFinding):

@@ -233,8 +233,8 @@ def test_nonsense_for_hours_is_a_day_or_the_nearest_there_is(as_: Any, users: Pe
 
 @pytest.fixture
 def finding(db: None) -> Finding:
-    (row,) = findings.record([Found("truncated", "signer", "The log is shorter than it was.")], now=timezone.now())
-    return row
+    found = Found("entry_edited", "leaf 5", "The content of leaf 5 is not what it was.")
+    return findings.record([found], now=timezone.now())[0]
 
 
 def test_a_finding_is_shown_to_readers_and_acknowledged_by_who_may(
@@ -243,7 +243,7 @@ def test_a_finding_is_shown_to_readers_and_acknowledged_by_who_may(
     address = f"/audit/findings/{finding.pk}/acknowledge"
     for reader in (users.eve, users.bea):
         shown = text(as_(reader).get("/audit"))
-        assert "The log is shorter than it was." in shown
+        assert "The content of leaf 5 is not what it was." in shown
         assert address not in shown
         assert as_(reader).post(address, {"reason": "I looked."}).status_code == 403
     assert findings.stop_signing()
@@ -270,6 +270,18 @@ def test_acknowledging_says_why_and_happens_once(as_: Any, users: People, scene:
     client.post(address, {"reason": "Once."})
     assert client.post(address, {"reason": "Twice."}).status_code == 409
     assert client.post("/audit/findings/999999/acknowledge", {"reason": "x"}).status_code == 404
+
+
+def test_that_the_log_is_another_one_is_said_on_the_host_that_signs(as_: Any, users: People, scene: Scene) -> None:
+    (row,) = findings.record([Found("truncated", "signer", "The log is shorter.")], now=timezone.now())
+    client = as_(users.administrator)
+    address = f"/audit/findings/{row.pk}/acknowledge"
+    shown = text(client.get("/audit"))
+    assert f"manage.py acknowledge {row.pk}" in shown
+    assert address not in shown
+    assert client.post(address, {"reason": "It was me."}).status_code == 409
+    assert client.post(f"/admin/auditlog/finding/{row.pk}/verb/acknowledge/", {"reason": "It was."}).status_code == 409
+    assert findings.stop_signing()
 
 
 def test_the_admin_acknowledges_by_the_same_verb(as_: Any, users: People, scene: Scene, finding: Finding) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from rest_framework import serializers as s
 
-from auditlog.findings import LATE
+from auditlog import findings
 from auditlog.models import Finding, Leaf
 
 Shape = s.Serializer[Any]
@@ -164,7 +164,7 @@ def finding(row: Finding) -> dict[str, Any]:
     """The members of IntegrityFinding."""
     named = ("id", "kind", "subject", "detail", "found_at", "last_seen_at")
     settled = ("acknowledged_at", "acknowledged_by", "reason")
-    stops = row.kind not in LATE and row.acknowledged_at is None
+    stops = findings.stops(row.kind) and row.acknowledged_at is None
     return {name: getattr(row, name) for name in (*named, *settled)} | {"stops_signing": stops}
 
 

@@ -150,6 +150,7 @@ class Migration(migrations.Migration):
                 ("acknowledged_at", models.DateTimeField(null=True)),
                 ("acknowledged_by", models.CharField(blank=True, max_length=200)),
                 ("reason", models.TextField(blank=True)),
+                ("acknowledged_in", models.UUIDField(null=True)),
             ],
             options={
                 "indexes": [

@@ -15,6 +15,8 @@ class Finding(models.Model):
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.CharField(max_length=200, blank=True)
     reason = models.TextField(blank=True)
+    # The entry of the log that says so.
+    acknowledged_in = models.UUIDField(null=True)
 
     class Meta:
         constraints = [

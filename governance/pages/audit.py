@@ -50,6 +50,7 @@ def show(request: PageRequest, finding_id: int | None = None, *, refused: Refuse
             "outcomes": searching.OUTCOMES,
             "standing": standing.standing(now),
             "findings": Finding.objects.filter(acknowledged_at=None).order_by("-found_at")[:FINDINGS],
+            "on_host": findings.ON_HOST,
             "acknowledged": Finding.objects.exclude(acknowledged_at=None).order_by("-acknowledged_at")[:FINDINGS],
             "anchor_webhook": _anchor_webhook(),
             "hours": hours,

@@ -145,7 +145,7 @@ def test_eve_searches_and_follows_an_entry_to_its_proof(signed: Scene, visit: Ca
 
 
 def test_a_finding_is_acknowledged_and_signing_goes_on(signed: Scene, visit: Callable[..., Visitor]) -> None:
-    findings.record([Found("truncated", "signer", "The log is shorter than it was.")], now=timezone.now())
+    findings.record([Found("entry_edited", "leaf 5", "The content of leaf 5 is not what it was.")], now=timezone.now())
     assert signer.sign_if_due(timezone.now()) is None
     administrator = visit()
     administrator.log_in("administrator")

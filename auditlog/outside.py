@@ -1,0 +1,109 @@
+"""What is kept outside the database, on the host that signs: what was signed last, and what somebody accepted here.
+
+Whoever owns the database can write anything into it, and nothing into these files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The last size and root that were signed."""
+
+    size: int
+    root: bytes
+    signed_at: str
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where history begins anew: somebody accepted a log that is not the one that was seen before.
+
+    What was seen until then is not held against the log: checkpoints up to this key, and this many bytes of anchors.
+    """
+
+    checkpoint: int
+    anchors: int
+
+
+def memory() -> Memory | None:
+    """What was signed last."""
+    path = directory() / "signer.json"
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text())
+    return Memory(int(told["size"]), bytes.fromhex(told["root"]), str(told["signed_at"]))
+
+
+def remember(what: Memory) -> None:
+    """Keep what is about to be signed."""
+    text = json.dumps({"size": what.size, "root": what.root.hex(), "signed_at": what.signed_at})
+    write(directory() / "signer.json", text + "\n")
+
+
+def accept(digest: str, about: dict[str, str], beginning: Beginning | None) -> None:
+    """Keep that somebody accepted on this host what a finding says; `about` is who, when, why and what, for people."""
+    path = _accepted()
+    line = {**about, "digest": digest, "begins": asdict(beginning) if beginning else None}
+    write(path, (path.read_text() if path.exists() else "") + json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def accepted() -> frozenset[str]:
+    """Digests of the findings that were accepted on this host."""
+    return frozenset(line["digest"] for line in _lines())
+
+
+def beginning() -> Beginning:
+    """Where history began anew last; at nothing when it never did."""
+    begun = [line["begins"] for line in _lines() if line["begins"]]
+    return Beginning(**begun[-1]) if begun else Beginning(0, 0)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file at once and durably; only its owner may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """One signer at a time on this host."""
+    directory().mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (directory() / "signer.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def directory() -> Path:
+    """Where all of it lies."""
+    return Path(settings.VAR_DIR) / "log"
+
+
+def _accepted() -> Path:
+    return directory() / "accepted.jsonl"
+
+
+def _lines() -> list[dict[str, Any]]:
+    path = _accepted()
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
