@@ -17,7 +17,7 @@ from django.utils import timezone
 from auditlog import jobs
 from auditlog.models import Entry, Job
 from tests.harness.people import People
-from tests.harness.processes import wait_until
+from tests.harness.processes import parent_of, wait_until
 from tests.harness.story import Story, settled, told
 from tests.harness.workforce import Workforce
 from verification.models import Contract, Execution
@@ -87,6 +87,19 @@ class World:
     def reached(self, at: str) -> bool:
         """Whether a run is, or has been, at this point."""
         return (self.home / f"at-{at}").exists()
+
+    def supervisor(self) -> int:
+        """The process that watches the command that runs."""
+        began = b"\0".join(word.encode() for word in (sys.executable, "-I", "-S", f"{self.home / 'act.py'}", "append"))
+        running = [each for each in Path("/proc").glob("[0-9]*") if _command_line(each).startswith(began)]
+        return parent_of(int(running[0].name))
+
+
+def _command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 @pytest.fixture
@@ -183,6 +196,24 @@ def test_p_a_worker_killed_before_it_began_leaves_everything_to_the_next(
     assert (contract.state, world.lines()) == ("verified", 1)
     assert Execution.objects.get(contract=contract).attempt == 1
     assert "contract.in_doubt" not in facts(asked)
+
+
+def test_p_a_command_whose_supervisor_is_killed_is_in_doubt_and_it_is_done_once(
+    story: Story, world: World, workforce: Workforce
+) -> None:
+    """The command was running and had done nothing. Nobody knows that before its deadline, so nothing is tried."""
+    world.linger("slow-before")
+    asked = propose(story)
+    workforce.hire()
+    wait_until(lambda: world.reached("slow-before"), seconds=20, what="the command runs")
+    os.kill(world.supervisor(), signal.SIGKILL)
+    in_doubt = Contract.objects.filter(pk=asked["id"], state="in_doubt")
+    wait_until(in_doubt.exists, seconds=20, what="the contract is in doubt")
+    world.go_on("slow-before")
+    assert settled(asked).state == "verified"
+    assert world.lines() == 1
+    first, second = Execution.objects.filter(contract_id=asked["id"])
+    assert first.deadline_at < second.started_at  # type: ignore[operator]  # both began
 
 
 def test_p_a_pool_process_killed_alone_is_replaced_and_nothing_runs_twice(

@@ -279,6 +279,23 @@ def test_p_a_lost_worker_that_did_nothing_is_retried_only_after_its_deadline(gat
     assert contract.executions.count() == 2
 
 
+def test_p_what_its_executor_lost_sight_of_is_in_doubt_and_not_failed(gate, ledger):
+    contract = settle(authorized(then="lose", deadline=50, max_attempts=1))
+    assert contract.state == State.IN_DOUBT
+    assert contract.executions.get().holds_target
+    assert list(entries.timeline(contract_id=contract.pk))[-1].data["reason"] == "lost sight of the ledger"
+    assert settle(contract, seconds=40).state == State.IN_DOUBT
+    assert settle(contract, seconds=100).state == State.FAILED
+    assert contract.dead_lettered_at
+
+
+def test_p_what_its_executor_lost_sight_of_is_verified_once_it_is_seen_to_be_done(gate, ledger):
+    contract = settle(authorized(then="lose", deadline=50))
+    ledger.path("ledger:a").write_text("one\n")
+    assert settle(contract, seconds=10).state == State.VERIFIED
+    assert contract.executions.get().recovered
+
+
 def test_p_criteria_that_held_before_do_not_verify_what_was_never_done(gate, ledger):
     held_before = {"success_criteria": [{"type": "expression", "expression": "observed.count < 9"}]}
     contract = authorized(deadline=50, effect=held_before)

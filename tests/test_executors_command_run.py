@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from tests.harness.processes import parent_of, wait_until
 from verification import executors
 from verification.executors.base import Call, Reversibility, Run, SnapshotItem, Status
 from verification.executors.command_run import processes, templates
@@ -348,6 +351,78 @@ def test_cancelled_it_ends_the_whole_group(tmp_path: Path) -> None:
     assert finished.stopped == "cancelled"
     assert time.monotonic() - started < 10
     assert gone(int(pid_file.read_text()))
+
+
+def test_cancelled_before_it_began_it_starts_nothing(executor: executors.Executor, tmp_path: Path) -> None:
+    result = executor.execute(call("set", value=5), Run(cancelled=lambda: True))
+    assert (result.ok, result.retryable) == (False, True)
+    assert (tmp_path / "state").read_text() == "1\n"
+
+
+FAMILY = """
+    import os, sys, time
+    def stay(name):
+        with open(os.path.join(sys.argv[1], name + '.new'), 'w') as file:
+            file.write(str(os.getpid()))
+        os.rename(file.name, os.path.join(sys.argv[1], name))
+        time.sleep(60)
+        os._exit(0)
+    def daemon():
+        os.setsid()
+        os.fork() and os._exit(0)
+        stay('daemon')
+    os.fork() or stay('child')
+    os.fork() or (os.setsid(), stay('leader'))
+    os.fork() or daemon()
+    stay('command')
+"""
+
+
+class Family:
+    """A command with a child, one in a session of its own, and one that left everything; where each wrote its pid."""
+
+    names = ("command", "child", "leader", "daemon")
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.argv = python(FAMILY, str(home))
+
+    def pid(self, name: str) -> int:
+        return int((self.home / name).read_text())
+
+    def supervisor(self) -> int:
+        """Who watches them, once all of them run."""
+        wait_until(lambda: all((self.home / each).exists() for each in self.names), seconds=20, what="all of them run")
+        return parent_of(self.pid("command"))
+
+    def alive(self) -> list[str]:
+        return [name for name in self.names if alive(self.pid(name))]
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["alone", "leaves_running"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_p_when_its_supervisor_is_lost_all_it_started_is_ended_and_nobody_knows_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, leaves: bool
+) -> None:
+    monkeypatch.setattr(processes, "STOP_SECONDS", 1.0)
+    family, cancelled = Family(tmp_path), threading.Event()
+    with ThreadPoolExecutor() as worker:
+        its = limits(60, leaves=leaves)
+        running = worker.submit(processes.run, family.argv, limits=its, cancelled=cancelled.is_set)
+        os.kill(family.supervisor(), number)
+        cancelled.set()
+        with pytest.raises(processes.Lost):
+            running.result(timeout=20)
+    assert family.alive() == []
+
+
+def test_p_when_its_guardian_is_killed_the_supervisor_ends_everything_and_says_so(tmp_path: Path) -> None:
+    family = Family(tmp_path)
+    with ThreadPoolExecutor() as worker:
+        running = worker.submit(processes.run, family.argv, limits=limits(60))
+        os.kill(parent_of(family.supervisor()), signal.SIGKILL)
+        assert running.result(timeout=20).stopped == "unguarded"
+    assert family.alive() == []
 
 
 CALLER = """

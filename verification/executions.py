@@ -280,11 +280,11 @@ def note_result(execution: Execution, result: ExecutionResult, *, now: datetime)
         )
 
 
-def doubt(*, execution_id: UUID, lease: Lease, now: datetime) -> Execution:
-    """An attempt began and nobody recorded how it ended: say so, and keep its target."""
+def doubt(*, execution_id: UUID, lease: Lease, reason: str, now: datetime) -> Execution:
+    """An attempt began and nobody knows how it ended: say so, and keep its target."""
     with log.recording():
         execution, _ = locked(execution_id, lease)
-        note_doubt(execution, reason="the worker that carried this attempt was lost", now=now)
+        note_doubt(execution, reason=reason, now=now)
         return execution
 
 

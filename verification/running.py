@@ -4,7 +4,8 @@ The job `execution.run` carries a contract from authorized to settled. An attemp
 next, so whoever picks the job up after a crash goes on from there:
 
     preparing     observe, ask the gates, begin
-    executing     snapshot, execute, record the result; if begun under an older token: in doubt
+    executing     snapshot, execute, record the result; in doubt if begun under an older token, or if the executor says
+                  that it does not know
     handed_over   an external agent does the work, or may: look whether its permit was reported, or lapsed
     in_doubt      observe until it is clear what happened
     verifying     observe, measure the criteria, conclude
@@ -40,6 +41,7 @@ from .executors.base import (
     Reversibility,
     Run,
     SnapshotReader,
+    Status,
 )
 from .gates import Closed, Then
 from .models import Contract, Execution
@@ -211,7 +213,8 @@ def _unmet_precondition(attempt: Attempt, observation: Observation) -> str:
 def perform(attempt: Attempt) -> Execution:
     """Take the snapshot, execute, record or hand over. An attempt begun under an older token is in doubt instead."""
     if attempt.execution.token != attempt.lease.token:
-        return executions.doubt(**attempt.ids, now=attempt.lease.now())
+        lost = "the worker that carried this attempt was lost"
+        return executions.doubt(**attempt.ids, reason=lost, now=attempt.lease.now())
     try:
         _keep_the_way_back(attempt)
     except ExecutorError as error:
@@ -220,6 +223,8 @@ def perform(attempt: Attempt) -> Execution:
         result = _execute(attempt)
     if result.offer is not None:
         return permits.offer(**attempt.ids, work=result.offer, now=attempt.lease.now())
+    if result.status == Status.UNKNOWN:
+        return executions.doubt(**attempt.ids, reason=result.error or "", now=attempt.lease.now())
     return executions.record_result(**attempt.ids, result=result, now=attempt.lease.now())
 
 

@@ -28,7 +28,10 @@ from verification.executors.base import (
 
 
 class Ledger(Executor):
-    """`ledger.append`: `{"line": text, "then"?: "fail" | "raise" | "wait" | "pretend", "reversibility"?: …}`."""
+    """`ledger.append`: `{"line": text, "then"?: …, "reversibility"?: …}`.
+
+    `then` is "refuse", "fail", "raise", "wait", "pretend" or "lose".
+    """
 
     action_type = "ledger.append"
     version = "1"
@@ -85,6 +88,8 @@ class Ledger(Executor):
             return ExecutionResult.failure("refused", retryable=True)
         if then == "raise":
             raise RuntimeError("a bug in the executor")
+        if then == "lose":
+            return ExecutionResult.unknown("lost sight of the ledger")
         if then == "pretend":
             return ExecutionResult.success({"said": "done"}, duration_ms=1)
         with self.path(call.target).open("a") as file:

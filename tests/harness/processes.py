@@ -27,6 +27,11 @@ def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None
         time.sleep(0.05)
 
 
+def parent_of(pid: int) -> int:
+    """The parent of a process; raises FileNotFoundError when there is no such process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @contextmanager
 def process(argv: list[str], *, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run `argv` in a process group of its own, its output in `log`; the whole group is ended at the end.

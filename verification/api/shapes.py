@@ -63,7 +63,7 @@ class ExecutionResult(Shape):
     """What the executor reported. It is never what the verdict rests on."""
 
     ok = s.BooleanField()
-    status = s.ChoiceField(["success", "failed", "partial", "rolled_back", "pending", "timeout"])
+    status = s.ChoiceField(["success", "failed", "partial", "rolled_back", "pending", "timeout", "unknown"])
     result = JsonObject()
     error = s.CharField(allow_null=True)
     error_resolved = s.BooleanField()

@@ -40,6 +40,7 @@ class Status(StrEnum):
     ROLLED_BACK = "rolled_back"
     PENDING = "pending"
     TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
 
 
 class ExecutorError(Exception):
@@ -124,7 +125,8 @@ class Offer:
 class ExecutionResult:
     """What an executor reports. `retryable` says that nothing can have happened, so a retry is safe.
 
-    With an `offer` nothing was done yet: the work goes to an external agent, which reports what came of it.
+    With an `offer` nothing was done yet: the work goes to an external agent, which reports what came of it. With the
+    status `unknown` it is not taken for an ending: the attempt is in doubt, as after a lost worker.
     """
 
     ok: bool
@@ -175,6 +177,14 @@ class ExecutionResult:
             duration_ms=duration_ms,
             retryable=retryable,
         )
+
+    @classmethod
+    def unknown(cls, error: str) -> ExecutionResult:
+        """The executor lost sight of its work: nobody knows how far it came, or whether it still goes on.
+
+        Until the call's deadline only success is believed; after it, what is observed is taken for the end.
+        """
+        return cls(False, Status.UNKNOWN, error=error)
 
     @classmethod
     def partial(

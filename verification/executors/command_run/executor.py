@@ -30,7 +30,7 @@ from verification.models import Execution
 
 PROBE_OUTPUT_BYTES = 256 * 1024
 SHOWN_CHARS = 8_000
-ENDING_SECONDS = 10.0
+ENDING_SECONDS = 2 * processes.STOP_SECONDS
 VOLATILE = "volatile"
 _ITEM = "command"
 
@@ -157,13 +157,15 @@ class CommandRun(Executor):
     ) -> ExecutionResult:
         seconds = max(0.1, min(command.timeout_seconds, run.deadline_seconds - ENDING_SECONDS / 2))
         limits = Limits(seconds, command.output_limit_bytes, command.memory_limit_mb, command.leaves_running)
+        if run.cancelled():
+            return ExecutionResult.failure(f"{command.name} was cancelled before it was started.", retryable=True)
         run.progress(0, f"running {command.name}")
         try:
             finished = _run(command, template, call, limits, run=run, stdin=stdin)
         except processes.NotStarted as exc:
             return ExecutionResult.failure(f"{command.name} could not be started: {exc}", retryable=True)
         except processes.Lost as exc:
-            return ExecutionResult.failure(str(exc), retryable=command.idempotent)
+            return ExecutionResult.unknown(str(exc))
         return _reported(command, finished)
 
 
@@ -238,6 +240,7 @@ def _ending(finished: Finished) -> str:
             "timeout": "ended because its time was up",
             "output": "ended because it wrote more than allowed",
             "cancelled": "ended because it was cancelled",
+            "unguarded": "ended because the process that guarded it was killed",
         }[finished.stopped]
     if finished.signal is not None:
         return f"ended by signal {finished.signal}"

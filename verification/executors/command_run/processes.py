@@ -29,7 +29,7 @@ class NotStarted(Exception):
 
 
 class Lost(Exception):
-    """The process that watched the command was killed, and the command with it, wherever it was."""
+    """The process that watched the command was killed, and the command with it: nobody knows how far it came."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended. `stopped` is "", "timeout", "output" or "cancelled"."""
+    """How a command ended. `stopped` is "", "timeout", "output", "cancelled" or "unguarded"."""
 
     exit_code: int | None
     signal: int | None
@@ -83,6 +83,7 @@ def run(
         "output_limit": limits.output_bytes,
         "memory_bytes": limits.memory_mb * 1024 * 1024,
         "orphan_seconds": ORPHAN_SECONDS,
+        "stop_seconds": STOP_SECONDS,
         "leaves_running": limits.leaves_running,
     }
     with subprocess.Popen(
@@ -98,7 +99,7 @@ def run(
             with suppress(BrokenPipeError):  # it is gone already; the empty answer says so
                 supervisor.stdin.write(json.dumps(request).encode() + b"\n")
                 supervisor.stdin.flush()
-            answer = _read(supervisor, limits.seconds + STOP_SECONDS, cancelled)
+            answer = _read(supervisor, limits.seconds + 2 * STOP_SECONDS, cancelled)
         finally:
             if supervisor.poll() is None:
                 supervisor.kill()
@@ -123,7 +124,7 @@ def _read(supervisor: subprocess.Popen[bytes], seconds: float, cancelled: Callab
             elif not told and cancelled():
                 told = True
                 supervisor.terminate()
-                until = time.monotonic() + STOP_SECONDS
+                until = time.monotonic() + 2 * STOP_SECONDS
     return bytes(answer)
 
 

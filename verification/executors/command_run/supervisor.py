@@ -2,12 +2,14 @@
 
 Started by `processes.run` as a plain script (standard library only, no site packages) with a JSON request on
 standard input: `{argv, environment, cwd, stdin, seconds, output_limit, memory_bytes, orphan_seconds,
-leaves_running}`. Answers with one JSON object on standard output.
+stop_seconds, leaves_running}`. Answers with one JSON object on standard output.
 
 It is a process because the limits must hold even when the worker that asked is killed: then the command may
-finish within `orphan_seconds`, and never runs past its deadline. The supervisor adopts every descendant that
-loses its parent (PR_SET_CHILD_SUBREAPER), so a process that forked, left its session and lingers is found and
-ended too.
+finish within `orphan_seconds`, and never runs past its deadline. It is two processes because either may be
+killed. The supervisor runs the command and adopts every descendant that loses its parent
+(PR_SET_CHILD_SUBREAPER), so a process that forked, left its session and lingers is found and ended too. The
+guardian, its parent, adopts what a supervisor that died leaves, and ends it; the supervisor ends everything when
+the guardian dies. Standard output is closed when both have gone, and nothing they ended is running then.
 """
 
 import base64
@@ -26,6 +28,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 TERM_SECONDS = 2.0
 DRAIN_SECONDS = 0.2
+HEARD = (signal.SIGCHLD, signal.SIGTERM)
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,23 +43,55 @@ class Asked:
 
 
 def ask_to_stop(signum: int, frame: object) -> None:
-    """SIGTERM from the worker."""
+    """SIGTERM from the worker, passed on by the guardian."""
     Asked.to_stop = True
 
 
 def main() -> None:
-    """Read the request, run it, answer."""
+    """Read the request and become two: the supervisor runs it and answers, the guardian waits for the supervisor."""
     request = json.loads(sys.stdin.buffer.readline())
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    leash, held = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(held)
+        answer(request, leash)
+    os.close(leash)  # `held` stays open for as long as the guardian lives: its end is what the supervisor sees
+    guard(pid, request)
+
+
+def guard(supervisor: int, request: dict[str, Any]) -> None:
+    """Wait for the supervisor, kill it when it is late, and end what it left unless it went its own regular way."""
+    until = time.monotonic() + request["seconds"] + request["stop_seconds"]
+    done, status = 0, 0
+    while not done:
+        heard = signal.sigtimedwait(HEARD, max(0.0, until - time.monotonic()))
+        if heard is None:
+            os.kill(supervisor, signal.SIGKILL)
+        elif heard.si_signo == signal.SIGTERM:
+            os.kill(supervisor, signal.SIGTERM)
+            until = min(until, time.monotonic() + request["stop_seconds"])
+        done, status = os.waitpid(supervisor, 0 if heard is None else os.WNOHANG)
+    if status or not request["leaves_running"]:
+        end_children(request["stop_seconds"])
+
+
+def answer(request: dict[str, Any], leash: int) -> None:
+    """The supervisor: run the command and say how it ended. Never returns; its exit code is 0 when it got so far."""
+    os.setsid()
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    answer = supervise(request)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+    said = supervise(request, leash)
     with contextlib.suppress(BrokenPipeError):  # nobody is there any more to be told
-        sys.stdout.write(json.dumps(answer))
+        sys.stdout.write(json.dumps(said))
         sys.stdout.flush()
+    os._exit(0)
 
 
-def supervise(request: dict[str, Any]) -> dict[str, Any]:
+def supervise(request: dict[str, Any], leash: int) -> dict[str, Any]:
     """Start the command, gather its output, end it in time."""
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
@@ -71,10 +106,10 @@ def supervise(request: dict[str, Any]) -> dict[str, Any]:
     output = {out_read: bytearray(), err_read: bytearray()}
     stopped, status = "", None
     try:
-        status = gather(pid, output, started, request)
+        status = gather(pid, output, leash, started, request)
     except Stop as stop:
         stopped = str(stop)
-    status = end(pid, status, gently=bool(stopped), spare=request["leaves_running"])
+    status = end(pid, status, gently=stopped not in ("", "unguarded"), spare=request["leaves_running"])
     drain(output, request["output_limit"])
     exit_code = os.waitstatus_to_exitcode(status)
     return {
@@ -113,7 +148,7 @@ def become(request: dict[str, Any], out_write: int, err_write: int, fail_write: 
         os._exit(127)
 
 
-def gather(pid: int, output: dict[int, bytearray], started: float, request: dict[str, Any]) -> int:
+def gather(pid: int, output: dict[int, bytearray], leash: int, started: float, request: dict[str, Any]) -> int:
     """Read until the command ends and give its wait status; raises Stop when a limit is reached."""
     ends = started + request["seconds"]
     watching = selectors.DefaultSelector()
@@ -121,11 +156,14 @@ def gather(pid: int, output: dict[int, bytearray], started: float, request: dict
         os.set_blocking(handle, False)
         watching.register(handle, selectors.EVENT_READ)
     watching.register(0, selectors.EVENT_READ)
+    watching.register(leash, selectors.EVENT_READ)
     while True:
         for key, _ in watching.select(timeout=min(0.05, max(0.0, ends - time.monotonic()))):
             if key.fd == 0:  # the worker's end of our standard input: it is gone
                 watching.unregister(0)
                 ends = min(ends, time.monotonic() + request["orphan_seconds"])
+            elif key.fd == leash:
+                raise Stop("unguarded")
             elif not read_some(key.fd, output):
                 watching.unregister(key.fd)
         if sum(map(len, output.values())) > request["output_limit"]:
@@ -157,17 +195,24 @@ def end(pid: int, status: int | None, *, gently: bool, spare: bool) -> int:
         os.killpg(pid, signal.SIGKILL)
     if status is None:
         _, status = os.waitpid(pid, 0)
-    until = time.monotonic() + TERM_SECONDS
-    while not spare and time.monotonic() < until:
+    if not spare:
+        end_children(TERM_SECONDS)
+    return status
+
+
+def end_children(seconds: float) -> None:
+    """Kill every child, those adopted included, until none is left; what cannot be killed is given so long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
         for child in children():
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, signal.SIGKILL)
         try:
-            os.waitpid(-1, os.WNOHANG)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         except ChildProcessError:
-            break
+            return
         time.sleep(0.002)
-    return status
 
 
 def wait(pid: int, signum: int, seconds: float) -> int | None:
