@@ -316,7 +316,7 @@ class ContractAdmin(VerbAdmin):
             "Cancel",
             "contracts.cancel",
             _cancels,
-            shows=lambda row: State.CANCELLED in contracts.MOVES[row.state],
+            shows=contracts.can_be_cancelled,
             fields=(REASON,),
             stops=True,
         ),

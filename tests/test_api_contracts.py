@@ -357,6 +357,15 @@ def test_who_asked_cancels_and_nobody_else(ada: Api, users: People) -> None:
     refused(ada.post(f"{CONTRACTS}/{contract_id}/cancel", {}), 409, "contract_not_now")
 
 
+def test_what_waits_for_another_attempt_is_cancelled_into_a_dead_letter(ada: Api) -> None:
+    contract_id = propose(ada).json()["data"]["id"]
+    Contract.objects.filter(pk=contract_id).update(state="failed")
+    told = ada.post(f"{CONTRACTS}/{contract_id}/cancel", {"reason": "No longer needed."}).json()["data"]
+    assert told["state"] == "failed"
+    assert told["dead_lettered_at"]
+    refused(ada.post(f"{CONTRACTS}/{contract_id}/cancel", {}), 409, "contract_not_now")
+
+
 def test_only_what_needs_a_person_can_be_resolved(ada: Api, users: People) -> None:
     contract_id = propose(ada).json()["data"]["id"]
     body = {"verdict": "verified", "reason": "I looked."}

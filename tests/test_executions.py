@@ -396,17 +396,102 @@ def test_a_target_that_cannot_be_read_is_not_touched(gate, ledger):
 
 def test_a_running_contract_that_is_cancelled_and_did_something_is_rolled_back(gate, ledger):
     contract = authorized(then="wait", effect={"target_state": {"count": 7}})
-    Contract.objects.filter(pk=contract.pk).update(cancel_requested_at=timezone.now())
-    settle(contract)
+    attempt = _begun(contract)
+    cancel(contract)
+    running.perform(attempt)
+    settle(contract, seconds=40)
     assert contract.state == State.ROLLED_BACK
     assert ledger.lines("ledger:a") == []
 
 
 def test_an_authorized_contract_is_cancelled_at_once(gate, ledger):
     contract = authorized()
-    contracts.cancel(contract_id=contract.pk, by=ADA, reason="not needed", now=timezone.now())
+    cancel(contract)
     assert settle(contract).state == State.CANCELLED
     assert ledger.executed == []
+
+
+def test_a_lost_worker_whose_contract_was_cancelled_and_did_nothing_has_no_successor(gate, ledger):
+    contract = authorized(deadline=50)
+    _lose_the_worker_before_the_effect(contract)
+    cancel(contract)
+    assert settle(contract, seconds=40).state == State.IN_DOUBT
+    settle(contract, seconds=100)
+    assert contract.state == State.CANCELLED
+    assert contract.settled_at
+    settle(contract, seconds=1000)
+    assert ledger.executed == []
+    assert facts(contract)[-3:] == ["contract.executing", "contract.cancelled", "agentic.action_failed"]
+
+
+def test_a_doubt_can_be_cancelled_and_what_was_done_is_verified_all_the_same(gate, ledger):
+    nothing, something = (authorized(then="lose", deadline=50, target=f"ledger:{name}") for name in ("a", "b"))
+    for contract in (nothing, something):
+        assert settle(contract).state == State.IN_DOUBT
+        cancel(contract)
+    ledger.path("ledger:b").write_text("one\n")
+    assert settle(something, seconds=100).state == State.VERIFIED
+    assert settle(nothing, seconds=100).state == State.CANCELLED
+    assert len(ledger.executed) == 2
+
+
+def test_a_contract_cancelled_while_its_failure_is_looked_at_is_cancelled(gate, ledger, monkeypatch):
+    contract = authorized(then="refuse")
+    _when_it_is_next_observed(ledger, monkeypatch, lambda: ledger.executed and cancel(contract))
+    assert settle(contract).state == State.CANCELLED
+    settle(contract, seconds=1000)
+    assert len(ledger.executed) == 1
+
+
+def test_a_contract_that_waits_for_its_retry_is_cancelled_and_has_none(gate, ledger):
+    contract = settle(authorized(then="refuse"))
+    assert contracts.can_be_cancelled(contract)
+    answered = cancel(contract)
+    assert (answered.state, answered.dead_lettered_at is not None) == (State.FAILED, True)
+    settle(contract, seconds=1000)
+    assert (contract.state, len(ledger.executed)) == (State.FAILED, 1)
+    assert contract.settled_at
+    said = list(entries.timeline(contract_id=contract.pk))[-1]
+    assert (said.fact, said.actor_kind) == ("contract.dead_lettered", "person")
+    assert said.data["error"] == "It was cancelled. not needed"
+    assert not contracts.can_be_cancelled(contract)
+    with pytest.raises(contracts.NotNow):
+        cancel(contract)
+
+
+def test_a_contract_cancelled_while_its_retry_looks_at_the_target_does_not_begin_again(gate, ledger, monkeypatch):
+    contract = settle(authorized(then="refuse"))
+    _when_it_is_next_observed(ledger, monkeypatch, lambda: cancel(contract))
+    settle(contract, seconds=1000)
+    assert (contract.state, len(ledger.executed)) == (State.FAILED, 1)
+    assert contract.executions.count() == 1
+    assert facts(contract)[-1] == "contract.dead_lettered"
+
+
+def test_a_contract_cancelled_while_its_target_cannot_be_observed_stays_cancelled(gate, ledger, monkeypatch):
+    contract = authorized(valid_until=timezone.now() + timedelta(hours=1))
+    ledger.unreadable = True
+    settle(contract)
+    _when_it_is_next_observed(ledger, monkeypatch, lambda: cancel(contract))
+    assert settle(contract, seconds=3601).state == State.CANCELLED
+    assert facts(contract)[-1] == "contract.cancelled"
+
+
+def test_nothing_begins_while_somebody_wants_it_stopped(gate, ledger):
+    contract = settle(authorized(then="refuse"))
+    Contract.objects.filter(pk=contract.pk).update(cancel_requested_at=timezone.now(), cancel_reason="not needed")
+    settle(contract, seconds=1000)
+    assert (contract.state, len(ledger.executed)) == (State.FAILED, 1)
+    assert contract.dead_lettered_at
+
+
+def test_a_person_may_retry_what_was_cancelled_before(gate, ledger):
+    contract = settle(authorized(then="lose", deadline=50))
+    cancel(contract)
+    contracts.resolve(contract_id=contract.pk, verdict="failed", reason="looked", by=ADA, now=timezone.now())
+    contracts.retry(contract_id=contract.pk, by=ADA, now=timezone.now())
+    settle(contract)
+    assert (contract.state, len(ledger.executed)) == (State.IN_DOUBT, 2)
 
 
 def test_a_damaged_snapshot_restores_nothing(gate, ledger):
@@ -546,6 +631,22 @@ def test_h_a_contract_that_no_job_carries_is_owed_again(gate, ledger):
     assert contracts.owe_what_is_owed_by_none(now=later) == 1
     assert contracts.owe_what_is_owed_by_none(now=later) == 0
     assert settle(contract, seconds=200).state == State.VERIFIED
+
+
+def cancel(contract):
+    return contracts.cancel(contract_id=contract.pk, by=ADA, reason="not needed", now=timezone.now())
+
+
+def _when_it_is_next_observed(ledger, monkeypatch, do):
+    """Have something happen while a worker looks at the ledger: once, when `do` answers anything."""
+    observe, waiting = ledger.observe, [do]
+
+    def meanwhile(call):
+        if waiting and do():
+            waiting.clear()
+        return observe(call)
+
+    monkeypatch.setattr(ledger, "observe", meanwhile)
 
 
 def _another_job(contract):

@@ -343,6 +343,18 @@ def test_who_asked_may_cancel_and_nobody_else_is_offered_to(as_: Any, users: Peo
     assert contract.state == State.CANCELLED
 
 
+@pytest.mark.parametrize("state", State.values)
+def test_cancelling_is_offered_exactly_where_it_is_possible(as_: Any, users: People, scene: Scene, state: str) -> None:
+    contract = scene.ask().contract
+    Contract.objects.filter(pk=contract.pk).update(state=state)
+    ada = as_(users.ada)
+    offered = "Cancel the contract" in text(ada.get(f"/contracts/{contract.pk}"))
+    answer = ada.post(f"/contracts/{contract.pk}/cancel", {"cancel_reason": "Not needed any more."}, follow=True)
+    assert answer.status_code == (200 if offered else 409)
+    if state == State.FAILED:
+        assert "It is not tried again." in text(answer)
+
+
 def test_what_is_not_there_to_settle_is_a_conflict(as_: Any, users: People, scene: Scene) -> None:
     contract = scene.ask().contract
     sent = {"verdict": "verified", "resolve_reason": "I looked."}

@@ -22,22 +22,20 @@ def test_a_finished_action_is_judged_by_the_observed_world(outcome, way_back, ex
 
 
 @pytest.mark.parametrize(
-    ("outcome", "unchanged", "way_back", "cancelled", "expected"),
+    ("outcome", "unchanged", "way_back", "expected"),
     [
-        ("violated", True, True, False, Next.FAILED),
-        ("verified", True, True, False, Next.FAILED),
-        ("violated", True, True, True, Next.CANCELLED),
-        ("verified", False, True, False, Next.VERIFIED),
-        ("verified", False, False, True, Next.VERIFIED),
-        ("violated", False, True, False, Next.ROLL_BACK),
-        ("partial", False, True, True, Next.ROLL_BACK),
-        ("partial", False, False, False, Next.HOLD),
-        ("violated", False, False, True, Next.HOLD),
+        ("violated", True, True, Next.FAILED),
+        ("verified", True, True, Next.FAILED),
+        ("verified", False, True, Next.VERIFIED),
+        ("verified", False, False, Next.VERIFIED),
+        ("violated", False, True, Next.ROLL_BACK),
+        ("partial", False, True, Next.ROLL_BACK),
+        ("partial", False, False, Next.HOLD),
+        ("violated", False, False, Next.HOLD),
     ],
 )
-def test_a_failed_action_is_observed_all_the_same(outcome, unchanged, way_back, cancelled, expected):
-    step = verdicts.after_failure(outcome, unchanged=unchanged, way_back=way_back, cancelled=cancelled)
-    assert step == expected
+def test_a_failed_action_is_observed_all_the_same(outcome, unchanged, way_back, expected):
+    assert verdicts.after_failure(outcome, unchanged=unchanged, way_back=way_back) == expected
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ MOVES: dict[str, frozenset[str]] = {
 }
 """The moves the product makes by itself. `resolve` is the one way out of partial, held and in_doubt for people."""
 
+MAY_STILL_ACT = frozenset({State.EXECUTING, State.IN_DOUBT})
 RESOLVABLE = frozenset({State.PARTIAL, State.HELD, State.IN_DOUBT})
 GOING_ON = frozenset(
     {
@@ -471,15 +472,31 @@ def expire(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contr
 
 
 def cancel(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contract:
-    """Stop a contract. Before it began it is cancelled at once; while it runs the executor is asked to stop,
-    and the contract becomes cancelled only if nothing happened. Raises NotNow."""
+    """Stop a contract. Before it began it is cancelled at once; while it runs the executor is asked to stop, and it
+    becomes cancelled only if nothing happened, also after a doubt. One that failed and waits for another attempt stays
+    failed, and there is no other: a dead letter. Raises NotNow."""
     with log.recording():
         contract = lock(contract_id)
-        if contract.state == State.EXECUTING:
+        if contract.state in MAY_STILL_ACT:
             contract.cancel_requested_at, contract.cancel_reason = now, reason
             contract.save(update_fields=["cancel_requested_at", "cancel_reason"])
             return contract
+        if waits_for_retry(contract):
+            attempts = contract.executions.exclude(state=Execution.State.PREPARING).count()
+            dead_letter(contract, attempts=attempts, error=f"It was cancelled. {reason}".strip(), by=by, now=now)
+            return contract
         return move(contract, State.CANCELLED, by=by, now=now, reason=reason)
+
+
+def can_be_cancelled(contract: Contract) -> bool:
+    """Whether `cancel` has anything to stop."""
+    may_end = State.CANCELLED in MOVES[contract.state] or contract.state in MAY_STILL_ACT
+    return may_end or waits_for_retry(contract)
+
+
+def waits_for_retry(contract: Contract) -> bool:
+    """Whether it failed and another attempt follows by itself."""
+    return contract.state == State.FAILED and contract.dead_lettered_at is None
 
 
 def resolve(*, contract_id: UUID, verdict: str, reason: str, by: Actor, now: datetime) -> Contract:
@@ -520,7 +537,10 @@ def retry(*, contract_id: UUID, by: Actor, now: datetime) -> Contract:
             raise AuthorizationUsedUp("What authorized this contract has run out; propose it again.")
         contract.max_attempts = contract.executions.count() + 1
         contract.dead_lettered_at = contract.settled_at = None
-        contract.save(update_fields=["max_attempts", "dead_lettered_at", "settled_at"])
+        # Whoever wanted it stopped has been heard; this is a new wish.
+        contract.cancel_requested_at, contract.cancel_reason = None, ""
+        wanted = ("max_attempts", "dead_lettered_at", "settled_at", "cancel_requested_at", "cancel_reason")
+        contract.save(update_fields=wanted)
         about = {"action_type": contract.action_type, "target": contract.target, "tier": contract.tier}
         record(contract, ContractFact.RETRIED, {**about, "attempts": contract.max_attempts}, by=by, now=now)
         _owe_execution(contract, due_at=now, now=now)

@@ -161,6 +161,8 @@ def put_off(*, execution_id: UUID, lease: Lease, now: datetime) -> Closed:
     """
     with log.recording():
         execution, contract = locked(execution_id, lease)
+        if (over := _over(contract, execution)) is not None:
+            return over
         wait = patience_seconds(contract, now)
         unseen = Closed("observation", "target_not_observable", "The target cannot be observed.", Then.WAIT, wait)
         dispatch = Dispatch(contract, execution.revision, execution, None, "", now)
@@ -189,12 +191,11 @@ def begin(
         execution, contract = locked(execution_id, lease)
         if execution.state != Execution.State.PREPARING:
             raise LeaseLost(str(lease.job_id))
-        if contract.state not in STARTABLE:
-            execution.delete()
-            return Closed("contract", "not_startable", f"The contract is {contract.state}.", Then.CANCEL)
+        if (over := _over(contract, execution)) is not None:
+            return over
         dispatch = Dispatch(contract, execution.revision, execution, observation, fingerprint, now)
         with reading.once():
-            why = _unmet(contract, unmet) if unmet else gates.first_closed(dispatch)
+            why = _called_off(contract) or (_unmet(contract, unmet) if unmet else gates.first_closed(dispatch))
             if why is None:
                 gates.begun(dispatch)
         if why is not None:
@@ -203,6 +204,21 @@ def begin(
         execution.baseline_metrics = baseline_metrics
         _start(contract, execution, dispatch, token=lease.token, deadline_seconds=deadline_seconds)
         return execution
+
+
+def _over(contract: Contract, execution: Execution) -> Closed | None:
+    """Give the attempt up when its contract ended while the target was observed."""
+    if contract.state in STARTABLE and contract.dead_lettered_at is None:
+        return None
+    execution.delete()
+    return Closed("contract", "not_startable", f"The contract is {contract.state}.", Then.CANCEL)
+
+
+def _called_off(contract: Contract) -> Closed | None:
+    """Whoever asked for its end is heard before any gate."""
+    if contract.cancel_requested_at is None:
+        return None
+    return Closed("contract", "cancelled", contract.cancel_reason, Then.CANCEL)
 
 
 def _unmet(contract: Contract, unmet: str) -> Closed:
@@ -348,8 +364,13 @@ def _partial(contract: Contract, execution: Execution, findings: Findings, retry
 def _failed(
     contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime
 ) -> float | None:
+    """Nothing happened: cancelled, if somebody asked for that by now, and otherwise failed."""
     if contract.state == State.IN_DOUBT:
         contracts.move(contract, State.EXECUTING, by=SYSTEM, now=now, reason="observed: nothing happened")
+    if contract.cancel_requested_at is not None:
+        _settle(contract, execution, State.CANCELLED, findings, now=now)
+        _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="cancelled", now=now)
+        return None
     _settle(contract, execution, State.FAILED, findings, now=now)
     _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="failed", now=now)
     if retryable and execution.attempt < contract.max_attempts:
@@ -357,11 +378,6 @@ def _failed(
     error = str((execution.result or {}).get("error") or findings.reason)
     contracts.dead_letter(contract, attempts=execution.attempt, error=error, by=SYSTEM, now=now)
     return None
-
-
-def _cancelled(contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime) -> None:
-    _settle(contract, execution, State.CANCELLED, findings, now=now)
-    _record_action(contract, execution, AgenticFact.ACTION_FAILED, status="cancelled", now=now)
 
 
 def _roll_back(contract: Contract, execution: Execution, findings: Findings, retryable: bool, now: datetime) -> None:
@@ -388,7 +404,6 @@ _CONCLUSIONS = {
     Next.VERIFIED: _verified,
     Next.PARTIAL: _partial,
     Next.FAILED: _failed,
-    Next.CANCELLED: _cancelled,
     Next.ROLL_BACK: _roll_back,
     Next.HOLD: _hold,
 }

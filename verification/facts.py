@@ -65,7 +65,7 @@ class Resolved(TypedDict):
 
 
 class DeadLettered(TypedDict):
-    """Attempts are exhausted; only a person can try again."""
+    """No attempt follows by itself: they are used up, or it was cancelled. Only a person can try again."""
 
     action_type: str
     target: str

@@ -291,7 +291,6 @@ def verify(attempt: Attempt) -> Execution:
             findings.judgement.outcome,
             unchanged=attempt.unchanged(findings.observation),
             way_back=attempt.way_back,
-            cancelled=attempt.contract.cancel_requested_at is not None,
         )
     return _conclude(attempt, findings, step, retryable=bool(result.get("retryable")))
 

@@ -13,12 +13,11 @@ Outcome = Literal["verified", "partial", "violated"]
 
 
 class Next(StrEnum):
-    """What becomes of an attempt."""
+    """What becomes of an attempt. `failed` means that nothing happened."""
 
     VERIFIED = "verified"
     PARTIAL = "partial"
     FAILED = "failed"
-    CANCELLED = "cancelled"
     ROLL_BACK = "roll_back"
     HOLD = "hold"
     LOOK_AGAIN = "look_again"
@@ -33,10 +32,10 @@ def after_success(outcome: Outcome, *, way_back: bool) -> Next:
     return Next.ROLL_BACK if way_back else Next.HOLD
 
 
-def after_failure(outcome: Outcome, *, unchanged: bool, way_back: bool, cancelled: bool) -> Next:
+def after_failure(outcome: Outcome, *, unchanged: bool, way_back: bool) -> Next:
     """The executor says that it failed, or was stopped; it is observed all the same."""
     if unchanged:
-        return Next.CANCELLED if cancelled else Next.FAILED
+        return Next.FAILED
     if outcome == "verified":
         return Next.VERIFIED
     return Next.ROLL_BACK if way_back else Next.HOLD

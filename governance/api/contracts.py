@@ -196,6 +196,8 @@ class CancelContract(OfContract):
         asks="contracts.cancel",
         body=shapes.CancelRequest,
         answer=below.ContractShape,
+        description="Before it began, at once. While it runs its executor is asked to stop, and it is cancelled if "
+        "nothing happened, also after a doubt. One that waits for another attempt becomes a dead letter.",
     )
     def post(self, request: Request, id: UUID) -> Response:
         """Before it began, at once. While it runs its executor is asked to stop."""

@@ -23,17 +23,12 @@ VERDICTS = (
     ("rolled_back", "It was taken back by hand"),
     ("failed", "It failed"),
 )
-_CANCELLABLE = frozenset(
-    {
-        *(
-            State.PROPOSED,
-            State.AWAITING_APPROVAL,
-            State.AUTHORIZED,
-            State.CHANGES_REQUESTED,
-            State.EXECUTING,
-        ),
-    }
-)
+_CANCELLED = {
+    State.EXECUTING: "The executor is asked to stop.",
+    State.IN_DOUBT: "It is not tried again. What became of it is still being found out.",
+    State.FAILED: "It is not tried again.",
+    State.CANCELLED: "The contract is cancelled.",
+}
 
 
 @base.page("contracts.read")
@@ -97,7 +92,7 @@ def show(request: PageRequest, contract_id: UUID, *, refused: Refused | None = N
 
 
 def _may_cancel(request: PageRequest, found: Contract) -> bool:
-    if "contracts.cancel" not in request.permissions or found.state not in _CANCELLABLE:
+    if "contracts.cancel" not in request.permissions or not verbs.can_be_cancelled(found):
         return False
     return request.user.is_superuser or request.user.pk in principals.answerable(found.requested_by_id)
 
@@ -116,10 +111,7 @@ def cancel(request: PageRequest, contract_id: UUID) -> HttpResponse:
         reason=request.POST.get("cancel_reason", "").strip(),
         now=base.now(),
     )
-    if found.state == State.CANCELLED:
-        messages.success(request, "The contract is cancelled.")
-    else:
-        messages.success(request, "The executor is asked to stop.")
+    messages.success(request, _CANCELLED[State(found.state)])
     return redirect("contract", contract_id=contract_id)
 
 
