@@ -17,7 +17,10 @@ logger = structlog.get_logger(__name__)
 TOLD = ("contract.", "approval.decided", "permit.", "job.", "hold.")
 # It comes with `contract.proposed`, and is long.
 UNTOLD = ("contract.created",)
-SHOWN = ("action_type", "target", "tier", "attempt", "confidence", "code", "kind", "scope", "reason", "error")
+SHOWN = (
+    *("action_type", "target", "tier", "attempt", "confidence", "code", "reason", "error"),
+    *("job_id", "kind", "scope", "pattern"),
+)
 TEXT_CHARS = 300
 
 
@@ -40,7 +43,7 @@ def _line(entry: Entry) -> None:
         **{name: str(value) for name, value in ids.items() if value},
         # People by id, as the log names them: a name in a file could not be erased.
         "actor": entry.actor_id if entry.actor_kind == "system" else f"{entry.actor_kind}:{entry.actor_id}",
-        "status": data.get("to_state") or data.get("status") or data.get("verdict") or entry.outcome,
+        "status": data.get("to_state") or data.get("status") or data.get("verdict") or entry.fact.partition(".")[2],
         **{name: _short(data[name]) for name in SHOWN if data.get(name)},
     }
     (logger.info if entry.outcome == "success" else logger.warning)(entry.fact, **about)

@@ -15,6 +15,7 @@ from auditlog import jobs, log, observers
 from auditlog.actors import SYSTEM
 from auditlog.facts import named
 from auditlog.subjects import Subject
+from governance import holds
 from grace_site import logs, steps
 from tests.harness.clients import config_change
 from tests.harness.people import People
@@ -90,6 +91,12 @@ def test_it_names_who_took_the_step_and_in_which_request(story: Story, written: 
     # The story stays under the proposal's id, and the approver's own request is found as well.
     assert by_event["approval.decided"]["request_id"] == "decision"
     assert "request_id" not in by_event["contract.proposed"]
+
+
+def test_a_hold_has_a_line_too(users: People, written: Written) -> None:
+    holds.engage(scope="target", pattern="file:*", reason="look", by=SYSTEM, user=None, now=timezone.now())
+    [line] = [line for line in written.lines if line["event"] == "hold.engaged"]
+    assert (line["status"], line["actor"], line["scope"], line["pattern"]) == ("engaged", "system", "target", "file:*")
 
 
 def test_what_did_not_happen_has_no_line(story: Story, written: Written) -> None:
