@@ -4,8 +4,10 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +20,7 @@ from tests.harness.people import People
 from tests.harness.story import Story, told
 from tests.harness.targets import Kept
 from verification import executors
-from verification.executors.base import Call, ExecutorError, Reversibility, Run, Status
+from verification.executors.base import Call, ExecutionResult, ExecutorError, Reversibility, Run, Status
 from verification.json_schemas import Schema
 from verification.models import Execution, Snapshot
 
@@ -212,6 +214,143 @@ def test_a_server_that_never_answers_holds_nobody(executor: executors.Executor, 
         result = executor.execute(call(), Run())
         assert (result.ok, result.retryable) == (False, True)
         assert time.monotonic() - began < 15
+
+
+class Stranger:
+    """A server on loopback that takes commands for as long as it is asked, and answers each as it is told to."""
+
+    def __init__(self, answers: Callable[[bytes], Iterable[bytes]]) -> None:
+        self.answers = answers
+        self.over = threading.Event()
+
+    def __enter__(self) -> str:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+        return f"redis://127.0.0.1:{self.listening.getsockname()[1]}/0"
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.listening.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(10)
+        self.listening.close()
+
+    def _accept(self) -> None:
+        while not self.over.is_set():
+            with suppress(OSError):
+                client, _ = self.listening.accept()
+                self.threads.append(threading.Thread(target=self._serve, args=(client,)))
+                self.threads[-1].start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            while asked := client.recv(65536):
+                for command in asked.split(b"*")[1:]:
+                    for part in self.answers(command):
+                        client.sendall(part)
+                        if self.over.is_set():
+                            return
+
+
+HELLO, OK = b"%1\r\n$5\r\nproto\r\n:3\r\n", b"+OK\r\n"
+
+
+def dripping(at: bytes) -> Stranger:
+    """Answers a command of this name with one byte a second, without end."""
+
+    def answers(command: bytes) -> Iterator[bytes]:
+        if at not in command:
+            yield HELLO if b"HELLO" in command else OK
+            return
+        yield b"$100000\r\n"
+        while not stranger.over.wait(1):
+            yield b"x"
+
+    stranger = Stranger(answers)
+    return stranger
+
+
+@pytest.mark.parametrize("at", [b"HELLO", b"SCAN"])
+def test_a_server_that_answers_a_byte_a_second_holds_nobody(
+    executor: executors.Executor, listed: Any, at: bytes
+) -> None:
+    with dripping(at) as url:
+        listed(url=url)
+        began = time.monotonic()
+        with pytest.raises(ExecutorError, match="within 4 s"):
+            executor.observe(call())
+        assert time.monotonic() - began < 5, "a proposal waits for 5 s"
+        began = time.monotonic()
+        result = executor.execute(call(), Run(deadline_seconds=2))
+        assert (result.status, result.retryable) == (Status.TIMEOUT, True)
+        assert time.monotonic() - began < 3
+
+
+def test_nor_does_it_when_keys_are_brought_back(executor: executors.Executor, store: redis.Redis, listed: Any) -> None:
+    fill(store)
+    before, kept = executor.observe(call()), Kept()
+    executor.snapshot(call(), kept)
+    with dripping(b"TIME") as url:
+        listed(url=url)
+        began = time.monotonic()
+        assert executor.restore(call(), kept, before, Run(deadline_seconds=2)).status == Status.TIMEOUT
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OK,
+        b":5\r\n",
+        b"*0\r\n",
+        b"*2\r\n$1\r\n0\r\n:7\r\n",
+        b"%0\r\n",
+        b"_\r\n",
+        b"!3\r\nno!\r\n",
+        b"what?\r\n",
+        b"$x\r\n",
+    ],
+)
+@pytest.mark.parametrize("at", [b"HELLO", b"SCAN", b"EXISTS"])
+def test_whatever_a_strange_server_answers_is_an_error_of_the_executor(
+    executor: executors.Executor, listed: Any, at: bytes, said: bytes
+) -> None:
+    def answers(command: bytes) -> list[bytes]:
+        sound = {b"HELLO": HELLO, b"SCAN": b"*2\r\n$1\r\n0\r\n*1\r\n$6\r\npage:1\r\n", b"EXISTS": b":0\r\n"}
+        return [said if at in command else next((each for name, each in sound.items() if name in command), OK)]
+
+    with Stranger(answers) as url:
+        listed(url=url)
+        with suppress(ExecutorError):
+            assert executor.observe(call()).state["prefix"] == "page:"
+        result = executor.execute(call(), Run())
+        assert isinstance(result, ExecutionResult)
+
+
+def test_a_greeting_that_is_none_is_an_error_of_the_executor(executor: executors.Executor, listed: Any) -> None:
+    with Stranger(lambda command: [OK]) as url:
+        listed(url=url)
+        with pytest.raises(ExecutorError, match="AttributeError"):
+            executor.observe(call())
+        result = executor.execute(call(), Run())
+        assert (result.ok, result.retryable) == (False, True)
+
+
+def test_a_lost_connection_is_not_made_anew(executor: executors.Executor, listed: Any) -> None:
+    greeted = []
+
+    def answers(command: bytes) -> list[bytes]:
+        greeted.append(b"HELLO" in command)
+        if b"SCAN" in command:
+            raise OSError("hang up")
+        return [HELLO if b"HELLO" in command else OK]
+
+    with Stranger(answers) as url:
+        listed(url=url)
+        with pytest.raises(ExecutorError):
+            executor.observe(call())
+        assert sum(greeted) == 1
 
 
 def test_a_server_that_is_not_there_says_so_and_no_password(executor: executors.Executor, listed: Any) -> None:

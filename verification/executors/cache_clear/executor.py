@@ -27,7 +27,7 @@ from verification.executors.cache_clear.schema import EXAMPLE, SCHEMA
 from verification.executors.targets import ForTarget
 from verification.json_schemas import Schema
 
-LOOK_SECONDS = 3.0
+LOOK_SECONDS = 4.0
 MARGIN_SECONDS = 5.0
 MARKER = "grace:cache.clear:"
 """`grace:cache.clear:<contract>` is written before the first key is deleted: without it, none was deleted by it."""
@@ -70,8 +70,8 @@ class CacheClear(ForTarget[Cache]):
     def observe(self, call: Call) -> Observation:
         """How many keys begin with the prefix, and whether this contract has begun to delete any."""
         cache, prefix = self.entry(call), call.parameters["prefix"]
-        with keys.connected(cache) as client:
-            found = keys.find(client, prefix, limit=cache.max_keys, seconds=LOOK_SECONDS)
+        with keys.connected(cache, LOOK_SECONDS) as client:
+            found = keys.find(client, prefix, limit=cache.max_keys)
             begun = bool(client.exists(_marker(call)))
         return observed.now({"prefix": prefix, "keys": len(found), "begun": begun})
 
@@ -89,8 +89,9 @@ class CacheClear(ForTarget[Cache]):
         """Every key of the dump whose time has not come is there."""
         if snapshot is None:
             return False
-        with keys.connected(self.entry(call)) as client:
-            living = _living(keys.read(snapshot.read(_ITEM)), keys.milliseconds(client))
+        cache, dump = self.entry(call), keys.read(snapshot.read(_ITEM))
+        with keys.connected(cache, cache.timeout_seconds) as client:
+            living = _living(dump, keys.milliseconds(client))
             return keys.missing(client, (key.name for key in living)) == 0
 
     def preview(self, call: Call, observation: Observation) -> Preview:
@@ -106,11 +107,9 @@ class CacheClear(ForTarget[Cache]):
     def snapshot(self, call: Call, store: SnapshotWriter) -> None:
         """Every key that begins with the prefix: value and expiry."""
         cache, prefix = self.entry(call), call.parameters["prefix"]
-        seconds = cache.timeout_seconds
-        with keys.connected(cache) as client:
-            names = keys.find(client, prefix, limit=cache.max_keys, seconds=seconds)
-            limit = cache.max_dump_mb * 2**20
-            dump = list(keys.dumped(client, names, limit_bytes=limit, seconds=seconds))
+        with keys.connected(cache, cache.timeout_seconds) as client:
+            names = keys.find(client, prefix, limit=cache.max_keys)
+            dump = list(keys.dumped(client, names, limit_bytes=cache.max_dump_mb * 2**20))
         store.add_bytes(_ITEM, keys.written(dump), {"cache": cache.name, "prefix": prefix, "keys": len(dump)})
 
     def execute(self, call: Call, run: Run) -> ExecutionResult:
@@ -118,10 +117,8 @@ class CacheClear(ForTarget[Cache]):
         work = _Work(run, deleting=True)
         try:
             cache = self.entry(call)
-            with keys.connected(cache) as client:
-                names = keys.find(
-                    client, call.parameters["prefix"], limit=cache.max_keys, seconds=cache.timeout_seconds
-                )
+            with keys.connected(cache, run.deadline_seconds) as client:
+                names = keys.find(client, call.parameters["prefix"], limit=cache.max_keys)
                 for some in keys.batches(names, keys.DELETE_COUNT):
                     work.go_on()
                     work.begin(client, call)
@@ -135,7 +132,7 @@ class CacheClear(ForTarget[Cache]):
         work = _Work(run, deleting=False)
         try:
             dump = keys.read(snapshot.read(_ITEM))
-            with keys.connected(self.entry(call)) as client:
+            with keys.connected(self.entry(call), run.deadline_seconds) as client:
                 living = _living(dump, keys.milliseconds(client))
                 work.count("expired", len(dump) - len(living))
                 for some in keys.batches(living, keys.DUMP_COUNT):
@@ -151,10 +148,6 @@ class CacheClear(ForTarget[Cache]):
         return work.success()
 
 
-class _Late(ExecutorError):
-    """The time was up."""
-
-
 class _Work:
     """What one run has done so far, and whether it may go on."""
 
@@ -168,7 +161,7 @@ class _Work:
         if self.run.cancelled():
             raise ExecutorError("Cancelled." if self.begun else "Cancelled before anything was done.")
         if time.monotonic() - self.began > self.run.deadline_seconds - MARGIN_SECONDS:
-            raise _Late("Its time was up.")
+            raise keys.Late("Its time was up.")
 
     def begin(self, client: redis.Redis, call: Call) -> None:
         """Leave the mark that tells others that something was done."""
@@ -186,7 +179,7 @@ class _Work:
 
     def failure(self, problem: ExecutorError) -> ExecutionResult:
         """It was done in part, or not at all."""
-        status = Status.TIMEOUT if isinstance(problem, _Late) else Status.FAILED
+        status = Status.TIMEOUT if isinstance(problem, keys.Late) else Status.FAILED
         return ExecutionResult.failure(
             str(problem),
             result=dict(self.counts),

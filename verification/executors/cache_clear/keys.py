@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import time
+import socket
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -34,31 +35,68 @@ class Key:
     expires: int | None
 
 
+class Late(ExecutorError):
+    """The time was up."""
+
+
+class _Line:
+    """The one connection of a piece of work: hung up when its time is up, and not made anew."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._socket: socket.socket | None = None
+
+    def greet(self, connection: Any) -> None:
+        """What redis-py does once it is connected."""
+        again, self._socket = self._socket is not None, connection._sock
+        if again or self.over:
+            raise redis.ConnectionError("The connection was lost.")
+        connection.on_connect()
+
+    def hang_up(self) -> None:
+        """End what is being waited for."""
+        self.over = True
+        if self._socket is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
 @contextmanager
-def connected(cache: Cache) -> Iterator[redis.Redis]:
-    """A connection for a few commands; raises ExecutorError, also for what goes wrong in the block."""
+def connected(cache: Cache, seconds: float) -> Iterator[redis.Redis]:
+    """A connection for as many seconds; raises ExecutorError, also for what goes wrong in the block, and Late."""
+    if seconds <= 0:
+        raise Late("Its time was up.")
     client: redis.Redis | None = None
+    line = _Line()
+    end = threading.Timer(seconds, line.hang_up)
+    end.daemon = True
+    end.start()
     try:
         client = redis.Redis.from_url(
             cache.address,
             socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=min(ANSWER_SECONDS, seconds),
             # What was sent may have had its effect; whether to send it again is not the library's to decide.
             retry=Retry(NoBackoff(), 0),
+            redis_connect_func=line.greet,
         )
         yield client
-    except (redis.RedisError, OSError, ValueError) as problem:
+    except ExecutorError:
+        raise
+    except Exception as problem:  # noqa: BLE001 - what a strange server answers breaks the library anywhere
+        if line.over:
+            raise Late(f"The cache {cache.name} was not through within {seconds:g} s.") from None
         said = observed.storable(str(problem))[:200]
         raise ExecutorError(f"The cache {cache.name} did not do as asked: {type(problem).__name__}: {said}") from None
     finally:
+        end.cancel()
         if client is not None:
             client.close()
 
 
-def find(client: redis.Redis, prefix: str, *, limit: int, seconds: float) -> list[bytes]:
-    """The keys that begin with the prefix, sorted; raises ExecutorError when there are more, or it takes longer."""
+def find(client: redis.Redis, prefix: str, *, limit: int) -> list[bytes]:
+    """The keys that begin with the prefix, sorted; raises ExecutorError when there are more."""
     begins, found, cursor = prefix.encode(), set[bytes](), 0
-    ends = time.monotonic() + seconds
     while True:
         cursor, names = _scanned(client, cursor, begins)
         found.update(name for name in names if name.startswith(begins))
@@ -66,8 +104,6 @@ def find(client: redis.Redis, prefix: str, *, limit: int, seconds: float) -> lis
             raise ExecutorError(f"More than {limit} keys begin with {prefix!r}.")
         if cursor == 0:
             return sorted(found)
-        if time.monotonic() > ends:
-            raise ExecutorError(f"The keys could not be counted within {seconds:g} s.")
 
 
 def _scanned(client: redis.Redis, cursor: int, begins: bytes) -> tuple[int, list[bytes]]:
@@ -75,15 +111,13 @@ def _scanned(client: redis.Redis, cursor: int, begins: bytes) -> tuple[int, list
     return answer[0], answer[1]
 
 
-def dumped(client: redis.Redis, names: Iterable[bytes], *, limit_bytes: int, seconds: float) -> Iterator[Key]:
-    """These keys with their values and expiries; raises ExecutorError when they are larger, or it takes longer."""
-    size, ends = 0, time.monotonic() + seconds
+def dumped(client: redis.Redis, names: Iterable[bytes], *, limit_bytes: int) -> Iterator[Key]:
+    """These keys with their values and expiries; raises ExecutorError when they are larger."""
+    size = 0
     for some in batches(names, DUMP_COUNT):
         size += sum(each or 0 for each in _asked(client, some, lambda pipe, name: pipe.memory_usage(name)))
         if size > limit_bytes:
             raise ExecutorError(f"The keys hold more than {limit_bytes // 2**20} MB, more than would be brought back.")
-        if time.monotonic() > ends:
-            raise ExecutorError(f"The keys could not be dumped within {seconds:g} s.")
         now = milliseconds(client)
         lives = _asked(client, some, lambda pipe, name: pipe.pttl(name))
         values = _asked(client, some, lambda pipe, name: pipe.dump(name))
