@@ -21,9 +21,12 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from . import canonical, log, merkle, outside, tree
 from .actors import Actor
 from .facts import AuditlogFact
-from .models import Entry, Finding, Leaf, Pending, Tree
+from .models import Entry, Finding, IntegrityRun, Leaf, Pending
 from .refusals import Refused
 from .subjects import Subject
+
+FULL = "full"
+"""The level of a run that looks at everything."""
 
 # Something is late, nothing is wrong: these do not stop signing.
 LATE = frozenset({"sequencer_stalled", "checkpoint_stale", "subsystem_silent", "subscriber_failing"})
@@ -33,6 +36,13 @@ OPEN = frozenset({"role_may_change_log"})
 ANEW = frozenset({"truncated", "rewritten"})
 # Nothing in the database can say that these may be: they are accepted on the host that signs, or stay open.
 ON_HOST = ANEW | {"tree_incomplete", "root_mismatch", "memory_missing", "key_missing", "anchor_invalid"}
+# What every check looks at. The rest is looked at in its turn, and all of it by the daily pass.
+EVERY_RUN = (
+    LATE
+    | OPEN
+    | {"trigger_missing", "tree_edited", "entry_count", "leaf_count", "entry_unplaced", "entry_queued_twice"}
+    | {"memory_missing", "key_missing"}
+)
 
 
 class NoSuchFinding(Refused):
@@ -88,21 +98,37 @@ def stop_signing() -> bool:
 
 
 def record(found: Iterable[Found], *, now: datetime) -> list[Finding]:
-    """Keep what was found, each thing once; returns those that are not acknowledged."""
+    """Keep what was found, each thing once while it lasts; returns those that are not acknowledged."""
     _reopen()
-    rows = []
-    for each in found:
-        row, new = Finding.objects.get_or_create(
-            kind=each.kind,
-            subject=each.subject[:200],
-            detail=each.detail,
-            defaults={"found_at": now, "last_seen_at": now},
-        )
-        if not new:
-            Finding.objects.filter(pk=row.pk).update(last_seen_at=now)
-        if row.acknowledged_at is None:
-            rows.append(row)
-    return rows
+    rows = [_kept(each, now) for each in found]
+    return [row for row in rows if row.acknowledged_at is None]
+
+
+def _kept(each: Found, now: datetime) -> Finding:
+    """Its row: the open one, or the one that was acknowledged if it has been there ever since, or a new one."""
+    said = {"kind": each.kind, "subject": each.subject[:200], "detail": each.detail}
+    same = Finding.objects.filter(**said)
+    row = same.filter(acknowledged_at=None).first() or same.order_by("-pk").first()
+    if row is not None and (row.acknowledged_at is None or _was_there_all_the_time(row)):
+        same.filter(pk=row.pk).update(last_seen_at=now)
+        return row
+    new = {"found_at": now, "last_seen_at": now}
+    # The signer may find the same at this moment.
+    return Finding.objects.get_or_create(**said, acknowledged_at=None, defaults=new)[0]
+
+
+def _was_there_all_the_time(row: Finding) -> bool:
+    """Whether the last check that looks for the like of it saw it. What is gone and comes back is found anew."""
+    if row.kind in ANEW:
+        return False
+    last = _last_look(full=row.kind not in EVERY_RUN)
+    return last is None or row.last_seen_at >= last
+
+
+def _last_look(*, full: bool) -> datetime | None:
+    """When the last check began, or the last that looked at everything."""
+    runs = IntegrityRun.objects.filter(level=FULL) if full else IntegrityRun.objects.all()
+    return runs.order_by("-pk").values_list("started_at", flat=True).first()
 
 
 def open_to(*, finding_id: int, reason: str) -> Finding:
@@ -161,24 +187,33 @@ def _seal(text: str, secret: str | bytes | None = None) -> str:
 
 def _reopen() -> None:
     """Open again what somebody only wrote into the database to be acknowledged."""
-    rows = list(Finding.objects.exclude(acknowledged_at=None))
+    said = Finding.objects.exclude(acknowledged_at=None)
+    # What the last look at everything did not see any more is over, whoever acknowledged it.
+    last = _last_look(full=True)
+    rows = list(said if last is None else said.filter(last_seen_at__gte=last))
     if not rows:
         return
-    head, nodes, accepted = tree.head(), tree.Nodes(), outside.accepted()
+    nodes, accepted = tree.Nodes(), outside.accepted()
     for row in rows:
-        if not (digest(row) in accepted if row.kind in ON_HOST else _is_in_the_log(row, head, nodes)):
+        if digest(row) in accepted if row.kind in ON_HOST else _is_in_the_log(row, nodes):
+            continue
+        twins = Finding.objects.filter(kind=row.kind, subject=row.subject, detail=row.detail, acknowledged_at=None)
+        if not twins.exists():
             nobody: dict[str, Any] = {"acknowledged_at": None, "acknowledged_in": None}
             Finding.objects.filter(pk=row.pk).update(**nobody, acknowledged_by="", reason="")
 
 
-def _is_in_the_log(row: Finding, head: Tree, nodes: tree.Nodes) -> bool:
+def _is_in_the_log(row: Finding, nodes: tree.Nodes) -> bool:
     """Whether an entry acknowledges this finding, and is in the tree or waits for its place in it."""
     entry = Entry.objects.filter(pk=row.acknowledged_in).first() if row.acknowledged_in else None
     if entry is None or not _acknowledges(bytes(entry.bytes), digest(row)):
         return False
+    # In this order: it may be given its place at this moment.
+    waits = Pending.objects.filter(entry_id=entry.pk).exists()
     leaf = Leaf.objects.filter(entry_id=entry.pk).first()
     if leaf is None:
-        return Pending.objects.filter(entry_id=entry.pk).exists()
+        return waits
+    head = tree.head()
     try:
         path = merkle.inclusion_proof(leaf.index, head.size, nodes)
         hashed = merkle.leaf_hash(bytes(entry.bytes))

@@ -73,7 +73,7 @@ def check(now: datetime, *, full: bool = False, progress: Progress | None = None
     head = tree.head()
     whole = full or head.size <= WHOLE_WHEN_UNDER
     start = merkle.Frontier() if whole else _verified()
-    report = _run("full" if whole else "incremental", now, start, progress, every=whole)
+    report = _run(findings.FULL if whole else "incremental", now, start, progress, every=whole)
     if whole:
         report.found += _side_tables()
     return report

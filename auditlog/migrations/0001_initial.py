@@ -160,7 +160,13 @@ class Migration(migrations.Migration):
                         name="finding_open",
                     )
                 ],
-                "constraints": [models.UniqueConstraint(fields=("kind", "subject", "detail"), name="finding_once")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("acknowledged_at__isnull", True)),
+                        fields=("kind", "subject", "detail"),
+                        name="finding_once",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(

@@ -20,7 +20,10 @@ class Finding(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["kind", "subject", "detail"], name="finding_once"),
+            # Open once; what was acknowledged, went away and came back is another finding.
+            models.UniqueConstraint(
+                fields=["kind", "subject", "detail"], name="finding_once", condition=Q(acknowledged_at__isnull=True)
+            ),
         ]
         indexes = [models.Index(fields=["found_at"], name="finding_open", condition=Q(acknowledged_at__isnull=True))]
 
