@@ -767,6 +767,7 @@ def reopen(contract_id: UUID, *, now: datetime) -> ApprovalRequest | None:
         if before is not None and not examined.evaluation.ruling.denied:
             examined = examined.at_least(before.tier, Requirements.from_dict(before.requirements))
         drift = _drift(before, examined) if before else {}
+        examined = examined.tried(contract.executions.count())
         return asking.put(
             contract=contract, revision=revision, examined=examined, by=SYSTEM, now=now, drift=drift
         ).request

@@ -78,6 +78,14 @@ class Examined:
         ruling = policy.never_looser(self.evaluation.ruling, requirements, tier)
         return replace(self, evaluation=replace(self.evaluation, ruling=ruling))
 
+    def tried(self, count: int) -> Examined:
+        """The same, saying among the risks how often it was tried before in vain."""
+        risk = self.evaluation.risk
+        if not count:
+            return self
+        factors = (*risk.factors, f"was tried before: attempts made in vain: {count}")
+        return replace(self, evaluation=replace(self.evaluation, risk=replace(risk, factors=factors)))
+
 
 def examine(wording: Wording, *, user: User | None, now: datetime) -> Examined:
     """Check, evaluate, and look unless it is denied, changing nothing; outside any transaction.

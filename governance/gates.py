@@ -321,6 +321,23 @@ class GrantGate(_Gate):
         return Closed(self.name, "grant_ended", "The standing grant it ran on is no longer good.", Then.REAPPROVE)
 
 
+class AttemptsGate(_Gate):
+    """There are no more attempts under one authorization than were authorized (E)."""
+
+    name = "attempts"
+
+    def check(self, dispatch: Dispatch) -> Closed | None:
+        """Back to people when they are used up."""
+        contract, frozen = dispatch.contract, frozen_of(dispatch.contract)
+        allowed = policy.Requirements.from_dict(frozen.requirements).max_attempts if frozen is not None else 0
+        if frozen is None or dispatch.execution.attempt <= allowed:
+            return None
+        made = Execution.objects.filter(contract=contract, created_at__gte=contract.authorized_at)
+        if made.exclude(pk=dispatch.execution.pk).count() < allowed:
+            return None
+        return Closed(self.name, "attempts_used_up", f"All {allowed} attempts were made.", Then.REAPPROVE)
+
+
 class DriftGate(_Gate):
     """The target is as the approvers saw it. Where nobody looked at it, then or now, there is nothing to compare."""
 
@@ -408,6 +425,7 @@ GATES: tuple[Gate, ...] = (
     PolicyGate(),
     ApproversGate(),
     GrantGate(),
+    AttemptsGate(),
     DriftGate(),
     CooldownGate(),
     WindowGate(),

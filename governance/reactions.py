@@ -22,8 +22,8 @@ logger = structlog.get_logger(__name__)
 
 @mesh.subscribe("contract.awaiting_approval", name="governance-ask-again")
 def ask_again(entry: Entry) -> None:
-    """A contract went back to waiting for people: see to it that they are asked (M)."""
-    if entry.contract_id is not None and entries.data(entry)["from_state"] == State.AUTHORIZED:
+    """A contract went back to waiting for people: see to it that they are asked (M), also for further attempts (E)."""
+    if entry.contract_id is not None and entries.data(entry)["from_state"] in (State.AUTHORIZED, State.FAILED):
         approvals.owe_reopening(entry.contract_id, now=timezone.now())
 
 

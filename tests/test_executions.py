@@ -229,12 +229,29 @@ def test_r_a_failure_that_did_nothing_is_retried_and_then_dead_lettered(gate, le
 
 
 def test_a_person_retries_a_dead_letter_under_the_same_authorization(gate, ledger):
-    contract = settle(authorized(then="refuse", max_attempts=1))
-    assert contract.dead_lettered_at
+    contract = given_up_early(gate)
     contracts.retry(contract_id=contract.pk, by=ADA, now=timezone.now())
     settle(contract)
     assert contract.executions.count() == 2
     assert contract.authorized_digest == "d" * 64
+
+
+def given_up_early(gate, **more):
+    """A contract with one of three attempts made, which may not be tried again; what was in its way is gone."""
+    contract = settle(authorized(then="refuse", **more))
+    gate.why = Closed("test", "drifted", "The target moved.", Then.REAPPROVE)
+    settle(contract, seconds=10)
+    assert contract.dead_lettered_at
+    gate.why = None
+    return contract
+
+
+def test_e_once_its_attempts_are_used_up_a_retry_has_to_be_authorized(gate, ledger):
+    contract = settle(authorized(then="refuse", max_attempts=1))
+    again = contracts.retry(contract_id=contract.pk, by=ADA, now=timezone.now())
+    assert (again.state, again.authorized_digest, again.max_attempts) == (State.AWAITING_APPROVAL, "", 2)
+    settle(contract, seconds=600)
+    assert contract.executions.count() == 1
 
 
 def test_r_a_failure_that_did_something_is_never_retried_blindly(gate, ledger):
@@ -610,7 +627,7 @@ def test_m_whatever_turns_it_away_every_gate_hears_of_it(gate, ledger, monkeypat
 
 def test_i_a_retry_by_a_person_needs_an_authorization_that_is_still_good(gate, ledger):
     until = timezone.now() + timedelta(hours=1)
-    contract = settle(authorized(then="refuse", max_attempts=1, valid_until=until))
+    contract = given_up_early(gate, valid_until=until)
     with pytest.raises(contracts.AuthorizationUsedUp):
         contracts.retry(contract_id=contract.pk, by=ADA, now=until)
     contracts.retry(contract_id=contract.pk, by=ADA, now=until - timedelta(minutes=1))
@@ -621,6 +638,7 @@ def test_i_a_target_that_is_never_observable_lets_its_authorization_expire(gate,
     contract = authorized(valid_until=timezone.now() + timedelta(hours=1))
     ledger.unreadable = True
     assert settle(contract).state == State.AUTHORIZED
+    gate.why = Closed("test", "authorization_expired", "It was not used in time.", Then.EXPIRE)
     assert settle(contract, seconds=3601).state == State.EXPIRED
 
 

@@ -12,7 +12,10 @@ from auditlog.actors import SYSTEM
 from auditlog.models import Entry, Job
 from governance import approvals, gates, holding, holds, policies, pressing, principals, seeds
 from governance.models import ApprovalRequest, Assessment, Decision, FileHold, Hold, Policy
+from tests.harness import errands
+from tests.harness.clients import Api
 from tests.harness.governed import Governed, contract_of, facts, fresh, newest
+from tests.harness.ledger import Ledger
 from verification import contracts, executors
 from verification import gates as below
 from verification.models import Contract, Execution, Revision, State
@@ -617,6 +620,58 @@ def test_a_cooldown_the_policy_asks_for_is_waited_out(world, clock):
     world.settle()
     second.refresh_from_db()
     assert second.state == State.VERIFIED
+
+
+# --- attempts ---
+
+
+@pytest.fixture
+def failing(world, var_dir):
+    """A contract of Ada's that was approved for one attempt, which failed and did nothing."""
+    once = {"tier_2": {**seeds.POLICY["tiers"]["tier_2"], "max_attempts": 1}}
+    world.policy({"name": "ledgers", "effect": "tier_2", "action_types": ["ledger.append"]}, tiers=once)
+    executor = executors.register(Ledger(var_dir))
+    body = {
+        "action_type": executor.action_type,
+        "target": "ledger:a",
+        "parameters": {"line": "one", "then": "refuse"},
+        "expected_effect": {"target_state": {"count": 1}},
+    }
+    request = world.submit(body, user=world.people.ada).approval
+    world.decide(request, world.people.bea)
+    world.settle()
+    yield request
+    executors.unregister(executor.action_type)
+
+
+def retry(world, contract):
+    answer = Api(user=world.people.ada).post(f"/api/verification/contracts/{contract.pk}/retry", {})
+    mesh.register_all()
+    errands.hear()
+    world.settle()
+    return answer
+
+
+def test_e_an_approval_is_not_stretched_by_retrying(world, failing):
+    contract = contract_of(failing)
+    assert (contract.state, contract.executions.count()) == (State.FAILED, 1)
+    assert retry(world, contract).json()["data"]["state"] == "awaiting_approval"
+    assert retry(world, contract).status_code == 409
+    asked = newest(contract)
+    assert (asked.state, asked.pk == failing.pk, contract.executions.count()) == ("pending", False, 1)
+    assert "was tried before: attempts made in vain: 1" in asked.risk["factors"]
+    world.decide(asked, world.people.cem)
+    world.settle()
+    assert (contract_of(asked).state, contract.executions.count()) == (State.FAILED, 2)
+
+
+def test_e_attempts_added_in_the_row_are_not_made(world, failing):
+    contract = contract_of(failing)
+    Contract.objects.update(max_attempts=9)
+    retry(world, contract)
+    assert contract.executions.count() == 1
+    assert contract_of(failing).dead_lettered_at is not None
+    assert "attempts_used_up" in Entry.objects.filter(fact="contract.dead_lettered").latest("id").data["error"]
 
 
 # --- what follows from failure ---

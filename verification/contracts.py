@@ -55,7 +55,7 @@ MOVES: dict[str, frozenset[str]] = {
         State.VERIFYING: {State.VERIFIED, State.PARTIAL, State.VIOLATED},
         State.VIOLATED: {State.ROLLING_BACK, State.HELD},
         State.ROLLING_BACK: {State.ROLLED_BACK, State.HELD},
-        State.FAILED: {State.EXECUTING},
+        State.FAILED: {State.EXECUTING, State.AWAITING_APPROVAL},
         State.PARTIAL: set(),
         State.HELD: set(),
         State.DENIED: set(),
@@ -525,17 +525,23 @@ def resolve(*, contract_id: UUID, verdict: str, reason: str, by: Actor, now: dat
 
 
 def retry(*, contract_id: UUID, by: Actor, now: datetime) -> Contract:
-    """A person asks for one more attempt of a dead-lettered contract, while its authorization is good.
+    """A person asks that a dead-lettered contract is tried again.
 
-    Raises NotNow and AuthorizationUsedUp.
+    While attempts are left it goes on under its authorization, if that is still good. Once they are used up it waits
+    for whoever authorized it: as many attempts again as another authorization allows. Raises NotNow and
+    AuthorizationUsedUp.
     """
     with log.recording():
         contract = lock(contract_id)
         if contract.state != State.FAILED or contract.dead_lettered_at is None:
             raise NotNow(f"The contract is {contract.state}; only a dead-lettered one can be tried again.")
-        if contract.valid_until is not None and contract.valid_until <= now:
+        made = contract.executions.count()
+        used_up = made >= contract.max_attempts
+        if used_up:
+            before = contract.executions.filter(created_at__lt=contract.authorized_at).count()
+            contract.max_attempts += contract.max_attempts - before
+        elif contract.valid_until is not None and contract.valid_until <= now:
             raise AuthorizationUsedUp("What authorized this contract has run out; propose it again.")
-        contract.max_attempts = contract.executions.count() + 1
         contract.dead_lettered_at = contract.settled_at = None
         # Whoever wanted it stopped has been heard; this is a new wish.
         contract.cancel_requested_at, contract.cancel_reason = None, ""
@@ -543,6 +549,9 @@ def retry(*, contract_id: UUID, by: Actor, now: datetime) -> Contract:
         contract.save(update_fields=wanted)
         about = {"action_type": contract.action_type, "target": contract.target, "tier": contract.tier}
         record(contract, ContractFact.RETRIED, {**about, "attempts": contract.max_attempts}, by=by, now=now)
+        if used_up:
+            reason = f"{made} attempts were made and none is left"
+            return await_approval(contract_id=contract.pk, tier=contract.tier, by=by, reason=reason, now=now)
         _owe_execution(contract, due_at=now, now=now)
         return contract
 

@@ -75,7 +75,7 @@ class DeadLettered(TypedDict):
 
 
 class Retried(TypedDict):
-    """A person asked for one more attempt; `attempts` counts those there may be now."""
+    """A person asked that it is tried again; `attempts` counts those there may be, once that is authorized."""
 
     action_type: str
     target: str

@@ -220,7 +220,7 @@ class RetryContract(OfContract):
         answer=below.ContractShape,
     )
     def post(self, request: Request, id: UUID) -> Response:
-        """Under the same authorization."""
+        """Under the same authorization while attempts are left; then it is put before the policy anew."""
         self.seen(id)
         return self.answer(below.contract(contracts.retry(contract_id=id, by=self.actor, now=self.now)))
 

@@ -132,7 +132,8 @@ def resolve(request: PageRequest, contract_id: UUID) -> HttpResponse:
 
 @base.act("contracts.retry", shown_by=show)
 def retry(request: PageRequest, contract_id: UUID) -> HttpResponse:
-    """One more attempt under the same authorization."""
-    verbs.retry(contract_id=contract_id, by=principals.actor_of(request.user), now=base.now())
-    messages.success(request, "One more attempt is due.")
+    """Go on under the same authorization, or ask for another when its attempts are used up."""
+    found = verbs.retry(contract_id=contract_id, by=principals.actor_of(request.user), now=base.now())
+    asked = found.state == State.AWAITING_APPROVAL
+    messages.success(request, "Its attempts are used up: it is asked about again." if asked else "An attempt is due.")
     return redirect("contract", contract_id=contract_id)
