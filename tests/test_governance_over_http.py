@@ -222,13 +222,21 @@ def test_f_neither_the_agent_nor_its_owner_nor_a_delegate_of_either_approves(pla
     }
     ada.post(f"{G}/delegations", body, status=201)
     finn = Caller(place.url, user=operator)
-    assert place.decide(asked, finn, status=403)["code"] in {"separation_of_duties", "not_an_approver"}
+    assert place.decide(asked, finn, status=403)["code"] == "separation_of_duties"
+    # Nor does a delegate who reviews in their own right, until the delegation is over.
+    given = ada.post(f"{G}/delegations", {**body, "delegate": people.cem.username}, status=201)
+    cem = place.who("cem")
+    assert place.decide(asked, cem, status=403)["code"] == "separation_of_duties"
+    assert not Decision.objects.exists()
     place.run()
     assert place.is_untouched()
     # What somebody else asks for, the same delegate may decide in Ada's name.
     other = place.who("dee").post(f"{V}/contracts", config_change({"workers": 6}), status=201)
     place.decide(other, finn)
     assert Decision.objects.get(person=operator).request.contract.requested_by == people.dee
+    ada.post(f"{G}/delegations/{given['id']}/revoke", {"reason": "back"}, status=200)
+    place.decide(asked, cem)
+    assert place.state(asked) == "authorized"
 
 
 def test_g_one_person_in_two_groups_fills_one_slot(place: Place) -> None:
