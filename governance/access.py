@@ -45,6 +45,7 @@ _OPERATE = _READ | {
     "approvals.comment",
     "approvals.stand_in",
     "delegations.end",
+    "agents.answer_for",
     "contracts.propose",
     "contracts.cancel",
     "contracts.retry",

@@ -16,7 +16,7 @@ from auditlog.actors import Actor
 from auditlog.refusals import FieldError, Refused
 from auditlog.subjects import Subject
 
-from . import principals
+from . import access, principals
 from .facts import AgentFact
 from .models import Agent, AgentKey
 
@@ -64,6 +64,13 @@ class NotActive(Refused):
     kind = Refused.Kind.CONFLICT
 
 
+class NotYours(Refused):
+    """Only its owner, or an administrator, may do this to an agent."""
+
+    code = "not_yours"
+    kind = Refused.Kind.FORBIDDEN
+
+
 def create(
     *,
     name: str,
@@ -76,8 +83,8 @@ def create(
 ) -> tuple[Agent, str]:
     """Make an agent and its first key, which is answered once and never again.
 
-    Without a limit of open requests it is AGENT_OPEN_REQUESTS. Without allowed action types the agent may
-    propose every type; the policy decides in any case. Raises InvalidAgent and NameTaken.
+    Without a limit of open requests it is AGENT_OPEN_REQUESTS. Allowed action types are globs; without any the agent
+    may propose every type; the policy decides in any case. Raises InvalidAgent and NameTaken.
     """
     _sensible(name, owner, allowed_action_types, open_request_limit, key_days)
     with log.recording():
@@ -103,17 +110,22 @@ def create(
 def _sensible(
     name: str, owner: User, allowed_action_types: Sequence[str], open_request_limit: int | None, key_days: int
 ) -> None:
-    errors = _days(key_days)
+    errors = [*_days(key_days), *_bounds(allowed_action_types, open_request_limit)]
     if not _NAME.fullmatch(name):
         errors.append(FieldError("/name", "invalid", "Small letters, digits and hyphens, at most 100."))
     if not owner.is_active or principals.agent_of(owner) is not None:
         errors.append(FieldError("/owner", "invalid", "The owner is a person whose account is active."))
+    if errors:
+        raise InvalidAgent(errors[0].detail, errors=errors)
+
+
+def _bounds(allowed_action_types: Sequence[str], open_request_limit: int | None) -> list[FieldError]:
+    errors = []
     if open_request_limit is not None and not 1 <= open_request_limit <= MAX_OPEN_REQUESTS:
         errors.append(FieldError("/open_request_limit", "out_of_range", f"From 1 to {MAX_OPEN_REQUESTS}."))
     if not all(isinstance(each, str) and 0 < len(each) <= 100 for each in allowed_action_types):
         errors.append(FieldError("/allowed_action_types", "wrong_type", "A list of action types is expected."))
-    if errors:
-        raise InvalidAgent(errors[0].detail, errors=errors)
+    return errors
 
 
 def _days(key_days: int) -> list[FieldError]:
@@ -170,6 +182,65 @@ def revoke(*, agent_id: UUID, by: Actor, now: datetime, reason: str = "") -> Age
     return agent
 
 
+def suspend(*, agent_id: UUID, by: Actor, user: User | None, now: datetime, reason: str = "") -> Agent:
+    """Let an agent do nothing until it is resumed; its keys open nothing meanwhile. Doing it twice changes nothing.
+
+    What it asked for stays; what is about to start is cancelled. By its owner or an administrator; `user` is None for
+    Grace. Raises NoSuchAgent, NotYours and NotActive.
+    """
+    with log.recording():
+        agent = _answered_for(agent_id, user)
+        if agent.state == Agent.State.REVOKED:
+            raise NotActive("The agent was revoked.")
+        if agent.state == Agent.State.ACTIVE:
+            agent.state = Agent.State.SUSPENDED
+            agent.save(update_fields=["state"])
+            _say(agent, AgentFact.SUSPENDED, by=by, now=now, reason=reason)
+    return agent
+
+
+def resume(*, agent_id: UUID, by: Actor, user: User | None, now: datetime, reason: str = "") -> Agent:
+    """Let a suspended agent go on, with the keys it has. Raises NoSuchAgent, NotYours and NotActive."""
+    with log.recording():
+        agent = _answered_for(agent_id, user)
+        if agent.state == Agent.State.REVOKED:
+            raise NotActive("The agent was revoked.")
+        if agent.state == Agent.State.SUSPENDED:
+            agent.state = Agent.State.ACTIVE
+            agent.save(update_fields=["state"])
+            _say(agent, AgentFact.RESUMED, by=by, now=now, reason=reason)
+    return agent
+
+
+def change(
+    *,
+    agent_id: UUID,
+    allowed_action_types: Sequence[str],
+    open_request_limit: int,
+    by: Actor,
+    user: User | None,
+    now: datetime,
+    reason: str = "",
+) -> Agent:
+    """Say anew what an agent may propose (globs; none for all) and how many of its requests may wait.
+
+    By its owner or an administrator. Raises NoSuchAgent, NotYours, NotActive and InvalidAgent.
+    """
+    if errors := _bounds(allowed_action_types, open_request_limit):
+        raise InvalidAgent(errors[0].detail, errors=errors)
+    with log.recording():
+        agent = _answered_for(agent_id, user)
+        if agent.state == Agent.State.REVOKED:
+            raise NotActive("The agent was revoked.")
+        wanted = sorted(set(allowed_action_types)), open_request_limit
+        if (agent.allowed_action_types, agent.open_request_limit) == wanted:
+            return agent
+        agent.allowed_action_types, agent.open_request_limit = wanted
+        agent.save(update_fields=["allowed_action_types", "open_request_limit"])
+        _say(agent, AgentFact.CHANGED, by=by, now=now, reason=reason)
+    return agent
+
+
 def used(token_digest: str, *, now: datetime) -> None:
     """Note that a key was used; at most once a minute, so that reads stay reads."""
     stale = AgentKey.objects.filter(token_digest=token_digest)
@@ -200,6 +271,14 @@ def _locked(agent_id: UUID) -> Agent:
     return agent
 
 
+def _answered_for(agent_id: UUID, user: User | None) -> Agent:
+    """The agent, locked, by somebody who answers for it."""
+    agent = _locked(agent_id)
+    if user is not None and user.pk != agent.owner_id and not access.may(user, "agents.manage"):
+        raise NotYours(f"Only the owner of {agent.name}, or an administrator, may do this.")
+    return agent
+
+
 def _new_key(agent: Agent, *, by: Actor, now: datetime, days: int) -> tuple[AgentKey, str]:
     token, key = AuthToken.objects.create(user=agent.user, expiry=timedelta(days=days))
     row = AgentKey.objects.create(
@@ -219,6 +298,8 @@ def _say(
     data: dict[str, object] = {"agent": agent.name, "owner_id": str(agent.owner_id)}
     if key is not None:
         data |= {"key": key.token_key, "expires_at": key.expires_at}
+    if fact is AgentFact.CHANGED:
+        data |= {"allowed_action_types": agent.allowed_action_types, "open_request_limit": agent.open_request_limit}
     if reason:
         data["reason"] = reason
     log.append(fact, actor=by, subject=Subject("agent", str(agent.pk), agent.name), data=data, now=now)

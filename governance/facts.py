@@ -128,10 +128,12 @@ class HoldChanged(TypedDict):
 
 
 class AgentChanged(TypedDict):
-    """An agent was made, revoked, or got another key; `key` is the part of it that is no secret."""
+    """An agent was made, changed, suspended, resumed, revoked, or got another key; `key` is no secret part of it."""
 
     agent: str
     owner_id: str
+    allowed_action_types: NotRequired[list[str]]
+    open_request_limit: NotRequired[int]
     key: NotRequired[str]
     expires_at: NotRequired[str]
     reason: NotRequired[str]
@@ -273,6 +275,9 @@ class AgentFact(Facts):
 
     CREATED = fact("agent.created", AgentChanged)
     KEY_ROTATED = fact("agent.key_rotated", AgentChanged)
+    SUSPENDED = fact("agent.suspended", AgentChanged)
+    RESUMED = fact("agent.resumed", AgentChanged)
+    CHANGED = fact("agent.changed", AgentChanged)
     REVOKED = fact("agent.revoked", AgentChanged)
 
 

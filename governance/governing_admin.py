@@ -87,6 +87,27 @@ def _rotates_key(pressed: Pressed) -> object:
     return ShownOnce(f"The new key of {pressed.row}", key)
 
 
+def _suspends_agent(pressed: Pressed) -> object:
+    return agents.suspend(agent_id=pressed.row.pk, reason=pressed.reason, **_who(pressed))
+
+
+def _resumes_agent(pressed: Pressed) -> object:
+    return agents.resume(agent_id=pressed.row.pk, reason=pressed.reason, **_who(pressed))
+
+
+def _changes_agent(pressed: Pressed) -> object:
+    form = typed.Form(pressed.form)
+    limit = form.whole("open_request_limit", otherwise=0)
+    form.finish()
+    return agents.change(
+        agent_id=pressed.row.pk,
+        allowed_action_types=form.words("allowed_action_types"),
+        open_request_limit=limit or pressed.row.open_request_limit,
+        reason=pressed.reason,
+        **_who(pressed),
+    )
+
+
 def _revokes_agent(pressed: Pressed) -> object:
     return agents.revoke(agent_id=pressed.row.pk, by=pressed.by, reason=pressed.reason, now=timezone.now())
 
@@ -111,6 +132,37 @@ class AgentAdmin(VerbAdmin):
             words="The key is shown once, on the next page.",
         ),
         AskedVerb(
+            "change",
+            "Change what it may",
+            "agents.answer_for",
+            _changes_agent,
+            shows=lambda row: row.state != Agent.State.REVOKED,
+            fields=(
+                Field("allowed_action_types", "May propose", required=False, hint="Globs; nothing for all."),
+                Field("open_request_limit", "Open requests at most", required=False, hint="As before unless given."),
+                REASON_IF_ANY,
+            ),
+        ),
+        AskedVerb(
+            "suspend",
+            "Suspend",
+            "agents.answer_for",
+            _suspends_agent,
+            shows=lambda row: row.state == Agent.State.ACTIVE,
+            fields=(REASON_IF_ANY,),
+            words="Its keys open nothing until it is resumed.",
+            stops=True,
+        ),
+        AskedVerb(
+            "resume",
+            "Resume",
+            "agents.answer_for",
+            _resumes_agent,
+            shows=lambda row: row.state == Agent.State.SUSPENDED,
+            fields=(REASON_IF_ANY,),
+            words="It goes on with the keys it has.",
+        ),
+        AskedVerb(
             "revoke",
             "Revoke",
             "agents.manage",
@@ -130,7 +182,12 @@ class AgentAdmin(VerbAdmin):
             fields=(
                 Field("name", "Name", hint="Small letters, digits and hyphens."),
                 Field("owner", "Owner", hint="A username: who answers for it and can never approve what it asks."),
-                Field("allowed_action_types", "May propose", required=False, hint="Action types; nothing for all."),
+                Field(
+                    "allowed_action_types",
+                    "May propose",
+                    required=False,
+                    hint="Action types or globs; nothing for all.",
+                ),
                 Field("open_request_limit", "Open requests at most", required=False),
                 KEY_DAYS,
             ),

@@ -191,9 +191,9 @@ class Rule:
     def concerns(self, situation: Situation) -> bool:
         """Whether action, target and requester match; the condition is another question."""
         return (
-            _any_glob(self.action_types, situation.action_type)
-            and _any_glob(self.targets, situation.target)
-            and (not self.agents or (bool(situation.agent) and _any_glob(self.agents, situation.agent)))
+            any_glob(self.action_types, situation.action_type)
+            and any_glob(self.targets, situation.target)
+            and (not self.agents or (bool(situation.agent) and any_glob(self.agents, situation.agent)))
             and (not self.groups or bool(situation.groups & set(self.groups)))
         )
 
@@ -668,10 +668,10 @@ class _Problems:
 
 def governs(action_type: str) -> bool:
     """Whether permission itself changes by actions of this type."""
-    return _any_glob(GOVERNING, action_type)
+    return any_glob(GOVERNING, action_type)
 
 
-def _any_glob(patterns: Sequence[str], value: str) -> bool:
+def any_glob(patterns: Sequence[str], value: str) -> bool:
     """Whether one of the globs matches; `*` also matches `/`, case counts, no pattern at all matches."""
     return not patterns or any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns)
 

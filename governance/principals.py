@@ -13,6 +13,7 @@ from auditlog import reading
 from auditlog.actors import Actor
 from verification.models import Contract
 
+from . import policy
 from .models import Agent
 
 
@@ -116,8 +117,8 @@ def behind(contract: Contract) -> User | None:
 
 
 def allows(agent: Agent, action_type: str) -> bool:
-    """Whether an agent's owner lets it propose this; without a list everything, and the policy decides."""
-    return not agent.allowed_action_types or action_type in agent.allowed_action_types
+    """Whether an agent's owner lets it propose this, by globs; without any everything, and the policy decides."""
+    return policy.any_glob(agent.allowed_action_types, action_type)
 
 
 def unfit(contract: Contract) -> str:
@@ -132,7 +133,7 @@ def unfit(contract: Contract) -> str:
         if agent is None:
             continue
         if agent.state != Agent.State.ACTIVE or not agent.owner.is_active:
-            return f"{agent.name} was revoked, or nobody answers for it any more."
+            return f"{agent.name} was suspended or revoked, or nobody answers for it any more."
         if not allows(agent, contract.action_type):
             return f"{agent.name} may no longer propose {contract.action_type}."
     return ""

@@ -198,3 +198,82 @@ def test_m_what_runs_by_itself_does_not_start_either(world, clock):
     world.settle()
     contract.refresh_from_db()
     assert (contract.state, world.read()) == ("cancelled", {"port": 8000})
+
+
+# --- suspended, resumed, changed ---
+
+
+def answers(verb, agent, user, **more):
+    return verb(agent_id=agent.pk, by=principals.actor_of(user), user=user, now=timezone.now(), **more)
+
+
+def told(agent):
+    return list(Entry.objects.filter(fact__startswith="agent.").order_by("id").values_list("fact", flat=True))
+
+
+def test_its_owner_suspends_an_agent_and_its_key_opens_nothing_until_it_is_resumed(ada):
+    agent, key = create(ada)
+    assert answers(agents.suspend, agent, ada, reason="it is confused").state == "suspended"
+    assert opens(key) is None
+    assert access.permissions(User.objects.get(pk=agent.user_id)) == frozenset()
+    answers(agents.suspend, agent, ada)
+    assert answers(agents.resume, agent, ada).state == "active"
+    assert opens(key) == agent.user
+    assert told(agent) == ["agent.created", "agent.suspended", "agent.resumed"]
+    assert Entry.objects.get(fact="agent.suspended").data["reason"] == "it is confused"
+
+
+def test_what_a_suspended_agent_asked_for_does_not_start(var_dir, users):
+    world = Governed(var_dir / "sandbox", users)
+    request = world.ask()
+    world.decide(request, users.bea)
+    answers(agents.suspend, world.agent, users.ada)
+    world.settle()
+    assert contract_of(request).state == "cancelled"
+
+
+def test_others_than_its_owner_and_administrators_are_refused(ada, users):
+    agent, _ = create(ada)
+    for verb, more in (
+        (agents.suspend, {}),
+        (agents.resume, {}),
+        (agents.change, {"allowed_action_types": [], "open_request_limit": 7}),
+    ):
+        with pytest.raises(agents.NotYours):
+            answers(verb, agent, users.bea, **more)
+        answers(verb, agent, users.administrator, **more)
+
+
+def test_a_revoked_agent_stays_revoked(ada):
+    agent, _ = create(ada)
+    agents.revoke(agent_id=agent.pk, by=principals.actor_of(ada), now=timezone.now())
+    for verb in (agents.suspend, agents.resume):
+        with pytest.raises(agents.NotActive):
+            answers(verb, agent, ada)
+
+
+def test_what_it_may_is_said_anew(ada):
+    agent, _ = create(ada, allowed_action_types=["config.update"])
+    changed = answers(agents.change, agent, ada, allowed_action_types=["http.*"], open_request_limit=7)
+    assert (changed.allowed_action_types, changed.open_request_limit) == (["http.*"], 7)
+    answers(agents.change, agent, ada, allowed_action_types=["http.*"], open_request_limit=7)
+    assert told(agent) == ["agent.created", "agent.changed"]
+    data = Entry.objects.get(fact="agent.changed").data
+    assert (data["allowed_action_types"], data["open_request_limit"]) == (["http.*"], 7)
+    with pytest.raises(agents.InvalidAgent):
+        answers(agents.change, agent, ada, allowed_action_types=[], open_request_limit=0)
+
+
+@pytest.mark.parametrize(
+    ("globs", "allowed"),
+    [
+        ([], True),
+        (["config.update"], True),
+        (["config.*"], True),
+        (["*"], True),
+        (["Config.*"], False),
+        (["http.*"], False),
+    ],
+)
+def test_what_an_agent_may_propose_is_matched_like_the_rules_of_a_policy(globs, allowed):
+    assert principals.allows(Agent(allowed_action_types=globs), "config.update") is allowed

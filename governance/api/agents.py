@@ -101,6 +101,67 @@ class RotateAgent(Endpoint):
         return self.answer_once({**shapes.agent(agent), "key": key})
 
 
+class SuspendAgent(Endpoint):
+    """`/agents/{id}/suspend`"""
+
+    write_scope = "proposals"
+
+    @operation(
+        "suspend_agent",
+        "Let an agent do nothing for now",
+        tag=TAG,
+        asks="agents.answer_for",
+        body=shapes.CancelRequest,
+        answer=shapes.AgentShape,
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """By its owner or an administrator. Its keys open nothing until it is resumed."""
+        self.find(Agent.objects.all(), id=id)
+        agents.suspend(agent_id=id, reason=self.body["reason"], by=self.actor, user=self.user, now=self.now)
+        return self.answer(shapes.agent(Agent.objects.select_related("owner").get(pk=id)))
+
+
+class ResumeAgent(Endpoint):
+    """`/agents/{id}/resume`"""
+
+    write_scope = "proposals"
+
+    @operation(
+        "resume_agent",
+        "Let a suspended agent go on",
+        tag=TAG,
+        asks="agents.answer_for",
+        body=shapes.CancelRequest,
+        answer=shapes.AgentShape,
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """By its owner or an administrator."""
+        self.find(Agent.objects.all(), id=id)
+        agents.resume(agent_id=id, reason=self.body["reason"], by=self.actor, user=self.user, now=self.now)
+        return self.answer(shapes.agent(Agent.objects.select_related("owner").get(pk=id)))
+
+
+class ChangeAgent(Endpoint):
+    """`/agents/{id}/change`"""
+
+    write_scope = "proposals"
+
+    @operation(
+        "change_agent",
+        "What an agent may propose, and how much of it may wait",
+        tag=TAG,
+        asks="agents.answer_for",
+        body=shapes.ChangeAgentRequest,
+        answer=shapes.AgentShape,
+        example={"allowed_action_types": ["config.*"], "open_request_limit": 50, "reason": "It only needs these."},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """By its owner or an administrator. Both members replace what was."""
+        self.find(Agent.objects.all(), id=id)
+        agents.change(agent_id=id, **self.body, by=self.actor, user=self.user, now=self.now)
+        return self.answer(shapes.agent(Agent.objects.select_related("owner").get(pk=id)))
+
+
 class RevokeAgent(Endpoint):
     """`/agents/{id}/revoke`"""
 

@@ -429,6 +429,14 @@ class AgentRequest(Strict):
     key_days = _key_days()
 
 
+class ChangeAgentRequest(Strict):
+    """What an agent may propose from now on (globs; none for all) and how many of its requests may wait."""
+
+    allowed_action_types = s.ListField(child=s.CharField(max_length=100), max_length=100)
+    open_request_limit = s.IntegerField(min_value=1, max_value=agents.MAX_OPEN_REQUESTS)
+    reason = s.CharField(required=False, allow_blank=True, default="", max_length=2_000)
+
+
 class RotateRequest(Strict):
     """A new key; the old ones end after the overlap."""
 

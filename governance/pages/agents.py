@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -37,7 +38,8 @@ def show(
     )
     shown = base.cut(request, rows, order=("name",))
     for row in shown.rows:
-        row.rotate_form, row.revoke_form = f"rotate-{row.pk}", f"revoke-{row.pk}"
+        for name in ("rotate", "suspend", "resume", "change", "revoke"):
+            setattr(row, f"{name}_form", f"{name}-{row.pk}")
     may_manage = "agents.manage" in request.permissions
     return render(
         request,
@@ -47,6 +49,7 @@ def show(
             "now": base.now(),
             "people": _people() if may_manage else [],
             "me": request.user.get_username(),
+            "my_id": request.user.pk if "agents.answer_for" in request.permissions else None,
             "key_days": verbs.KEY_DAYS,
             "overlap": int(verbs.OVERLAP.total_seconds() // 3600),
             "refused": refused,
@@ -95,6 +98,47 @@ def rotate(request: PageRequest, agent_id: UUID) -> HttpResponse:
         now=base.now(),
     )
     return secrets.shown_once(request, f"The new key of {agent}", key, back="agents", kind="key")
+
+
+@base.act("agents.answer_for", shown_by=partial(show, form="suspend"))
+def suspend(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    """Let an agent do nothing until it is resumed."""
+    agent = verbs.suspend(agent_id=agent_id, **_told(request))
+    messages.success(request, f"{agent} is suspended.")
+    return redirect("agents")
+
+
+@base.act("agents.answer_for", shown_by=partial(show, form="resume"))
+def resume(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    """Let a suspended agent go on."""
+    agent = verbs.resume(agent_id=agent_id, **_told(request))
+    messages.success(request, f"{agent} goes on.")
+    return redirect("agents")
+
+
+@base.act("agents.answer_for", shown_by=partial(show, form="change"))
+def change(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    """Say anew what an agent may propose and how much of it may wait."""
+    form = typed.Form(request.POST)
+    limit = form.whole("open_request_limit", otherwise=0)
+    form.finish()
+    agent = verbs.change(
+        agent_id=agent_id,
+        allowed_action_types=form.words("allowed_action_types"),
+        open_request_limit=limit,
+        **_told(request),
+    )
+    messages.success(request, f"{agent} is changed.")
+    return redirect("agents")
+
+
+def _told(request: PageRequest) -> dict[str, Any]:
+    return {
+        "reason": request.POST.get("reason", "").strip(),
+        "by": principals.actor_of(request.user),
+        "user": request.user,
+        "now": base.now(),
+    }
 
 
 @base.act("agents.manage", shown_by=partial(show, form="revoke"))

@@ -1,4 +1,4 @@
-"""`manage.py agent create|rotate|revoke`."""
+"""`manage.py agent create|rotate|suspend|resume|revoke`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from governance.management.acting import acting_as, add_as, refusals_end_it
 
 
 class Command(BaseCommand):
-    """Make agents, give them new keys, end them."""
+    """Make agents, give them new keys, stop them for a while, end them."""
 
     help = (
         "Make an agent (a program that may propose actions) and print its key, which is shown this once; "
@@ -35,18 +35,21 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="ACTION_TYPE",
-            help="An action type it may propose (repeat; default: all, the policy decides).",
+            help="An action type it may propose, or a glob (repeat; default: all, the policy decides).",
         )
         create.add_argument("--limit", type=int, default=None, help="Most open requests.")
         rotate = verbs.add_parser("rotate", help="Make another key.")
         rotate.add_argument(
             "--overlap-hours", type=float, default=24.0, help="How long the earlier keys stay good (default 24)."
         )
+        suspend = verbs.add_parser("suspend", help="Let the agent do nothing until it is resumed.")
+        resume = verbs.add_parser("resume", help="Let a suspended agent go on.")
         revoke = verbs.add_parser("revoke", help="End the agent and its keys, for good.")
-        revoke.add_argument("--reason", default="", help="Why.")
+        for verb in (suspend, resume, revoke):
+            verb.add_argument("--reason", default="", help="Why.")
         for verb in (create, rotate):
             verb.add_argument("--days", type=int, default=agents.KEY_DAYS, help="How long the key is good.")
-        for verb in (create, rotate, revoke):
+        for verb in (create, rotate, suspend, resume, revoke):
             verb.add_argument("name", help="Small letters, digits and hyphens.")
             verb.add_argument("--json", action="store_true", help="Print one JSON object.")
             add_as(verb)
@@ -93,6 +96,14 @@ class Command(BaseCommand):
             now=timezone.now(),
         )
         return {"agent": agent.name, "id": str(agent.pk), "key": key}
+
+    def _suspend(self, name: str, *, by: Actor, reason: str, **_: Any) -> dict[str, str]:
+        agent = agents.suspend(agent_id=agents.named(name).pk, by=by, user=None, reason=reason, now=timezone.now())
+        return {"agent": agent.name, "id": str(agent.pk), "state": agent.state}
+
+    def _resume(self, name: str, *, by: Actor, reason: str, **_: Any) -> dict[str, str]:
+        agent = agents.resume(agent_id=agents.named(name).pk, by=by, user=None, reason=reason, now=timezone.now())
+        return {"agent": agent.name, "id": str(agent.pk), "state": agent.state}
 
     def _revoke(self, name: str, *, by: Actor, reason: str, **_: Any) -> dict[str, str]:
         agent = agents.revoke(agent_id=agents.named(name).pk, by=by, reason=reason, now=timezone.now())
