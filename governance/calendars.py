@@ -88,12 +88,10 @@ def parse(rule: str) -> Calendar:
     """A calendar from RFC 5545 lines with a DTSTART that has a time zone; raises BadRule."""
     if len(rule) > MAX_RULE_CHARS or "\x00" in rule:
         raise BadRule(f"At most {MAX_RULE_CHARS} characters.")
-    try:
-        return _parsed(rule)
-    except BadRule:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
-        raise BadRule(f"Not an RFC 5545 calendar: {error}.") from error
+    found = _read(rule)
+    if isinstance(found, str):
+        raise BadRule(found)
+    return found
 
 
 def first_opening(choices: Sequence[Sequence[Window]], after: datetime) -> datetime | None:
@@ -131,6 +129,16 @@ def _span(moment: datetime) -> int:
 
 
 @lru_cache(maxsize=64)
+def _read(text: str) -> Calendar | str:
+    """The calendar, or why there is none, which may have taken a while to find out as well."""
+    try:
+        return _parsed(text)
+    except BadRule as error:
+        return str(error)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        return f"Not an RFC 5545 calendar: {error}."
+
+
 def _parsed(text: str) -> Calendar:
     lines = text.upper()
     if "SECONDLY" in lines or "MINUTELY" in lines:
