@@ -18,6 +18,7 @@ from verification.models import Contract, Execution, Snapshot, State
 pytestmark = pytest.mark.django_db
 
 ADA = Actor("person", "1", "Ada")
+LONG = running.PATIENCE.total_seconds() + 1
 
 
 class Open:
@@ -348,7 +349,82 @@ def test_a_rollback_its_executor_cannot_confirm_is_held(gate, ledger, monkeypatc
 
     monkeypatch.setattr(ledger, "untouched", lambda call, baseline, observation: False)
     monkeypatch.setattr(ledger, "is_back", unsure)
-    assert settle(authorized(effect={"target_state": {"count": 5}})).state == State.HELD
+    contract = settle(authorized(effect={"target_state": {"count": 5}}))
+    assert contract.state == State.ROLLING_BACK
+    assert settle(contract, seconds=LONG).state == State.HELD
+    assert len(ledger.restored) == 1
+
+
+def test_a_target_that_cannot_be_read_after_a_success_is_looked_at_again(gate, ledger):
+    contract = settle(authorized(hidden_by="execute"))
+    assert contract.state == State.VERIFYING
+    assert settle(contract, seconds=30).state == State.VERIFYING
+    ledger.unreadable = False
+    assert settle(contract, seconds=60).state == State.VERIFIED
+    assert ledger.lines("ledger:a") == ["one"]
+    assert "contract.violated" not in facts(contract)
+
+
+def test_a_target_that_cannot_be_read_for_long_is_taken_back(gate, ledger):
+    contract = settle(authorized(hidden_by="execute"))
+    assert settle(contract, seconds=LONG).state == State.ROLLED_BACK
+    assert ledger.lines("ledger:a") == []
+
+
+def test_a_rollback_that_cannot_be_seen_is_done_once_and_looked_at_again(gate, ledger, monkeypatch):
+    monkeypatch.setattr(ledger, "restore_is_repeatable", False)
+    contract = settle(authorized(effect={"target_state": {"count": 7}}, hidden_by="restore"))
+    assert contract.state == State.ROLLING_BACK
+    ledger.unreadable = False
+    assert settle(contract, seconds=40).state == State.ROLLED_BACK
+    assert len(ledger.restored) == 1
+    assert "snapshot.restored" in facts(contract)
+
+
+def test_a_rollback_that_can_never_be_seen_is_held(gate, ledger):
+    contract = settle(authorized(effect={"target_state": {"count": 7}}, hidden_by="restore"))
+    assert settle(contract, seconds=LONG).state == State.HELD
+    assert len(ledger.restored) == 1
+
+
+def test_a_failure_that_cannot_be_seen_is_looked_at_again(gate, ledger):
+    contract = settle(authorized(then="fail", hidden_by="execute"))
+    assert contract.state == State.EXECUTING
+    ledger.unreadable = False
+    assert settle(contract, seconds=10).state == State.VERIFIED
+
+
+def test_what_is_not_measured_by_the_target_does_not_wait_for_it(gate, ledger):
+    effect = {"success_criteria": [{"type": "expression", "expression": "result.said == 'done'"}]}
+    assert settle(authorized(effect=effect, hidden_by="execute")).state == State.VERIFIED
+    reading = authorized(
+        then="refuse", reversibility="read_only", hidden_by="execute", max_attempts=1, target="ledger:b"
+    )
+    ledger.unreadable = False
+    assert settle(reading).state == State.FAILED
+
+
+def test_a_window_is_not_spoilt_by_one_look_that_fails(gate, ledger):
+    window = {"count": 3, "interval_seconds": 100}
+    effect = {"success_criteria": [{"type": "state_match", "path": "count", "equals": 1, "measure": window}]}
+    contract = settle(authorized(effect=effect))
+    for seconds, unreadable in ((110, True), (130, False), (300, True)):
+        ledger.unreadable = unreadable
+        assert settle(contract, seconds=seconds).state == State.VERIFYING
+    assert contract.executions.get().unread_since is not None, "it was readable in between, so the time counts anew"
+    ledger.unreadable = False
+    assert settle(contract, seconds=320).state == State.VERIFIED
+
+
+def test_p_a_doubt_is_not_settled_by_one_look_that_fails(gate, ledger):
+    contract = authorized()
+    _lose_the_worker_after_the_effect(contract, ledger)
+    ledger.unreadable = True
+    assert settle(contract, seconds=100).state == State.IN_DOUBT
+    assert settle(contract, seconds=150).state == State.IN_DOUBT
+    ledger.unreadable = False
+    assert settle(contract, seconds=200).state == State.VERIFIED
+    assert ledger.lines("ledger:a") == ["one"]
 
 
 def test_q_a_late_worker_with_an_old_token_records_nothing(gate, ledger):

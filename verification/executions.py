@@ -311,6 +311,27 @@ def note_doubt(execution: Execution, *, reason: str, now: datetime) -> None:
     contracts.move(execution.contract, State.IN_DOUBT, by=SYSTEM, now=now, reason=reason, attempt=execution.attempt)
 
 
+def note_unread(*, execution_id: UUID, lease: Lease, undone: ExecutionResult | None = None, now: datetime) -> timedelta:
+    """What became of an attempt cannot be seen: note since when, and what going back said of itself.
+
+    Answers for how long it has been so.
+    """
+    with log.recording():
+        execution, _ = locked(execution_id, lease)
+        execution.unread_since = execution.unread_since or now
+        if undone is not None:
+            execution.rollback_result = undone.as_dict()
+        execution.save(update_fields=["unread_since", "rollback_result"])
+        return now - execution.unread_since
+
+
+def note_read(*, execution_id: UUID, lease: Lease) -> None:
+    """It can be seen again."""
+    with log.recording():
+        lease.fence()
+        Execution.objects.filter(pk=execution_id, job_id=lease.job_id).update(unread_since=None)
+
+
 def keep_samples(*, execution_id: UUID, lease: Lease, findings: Findings) -> None:
     """Keep what a long verification has measured so far."""
     with log.recording():
@@ -332,12 +353,13 @@ def conclude(
         execution.measurements = [each.as_dict() for each in findings.measurements]
         execution.observed, execution.outcome = findings.state, findings.judgement.outcome
         execution.confidence = contract.confidence = findings.judgement.confidence
+        execution.unread_since = None
         retry_after = _CONCLUSIONS[step](contract, execution, findings, retryable, now)
         if execution.state == Execution.State.ROLLING_BACK:
             # Whoever goes on under another token comes after a worker that may have begun to go back.
             execution.token = lease.token
         found = ("token", "measurements", "observed", "outcome", "confidence", "recovered", "rollback_reason")
-        execution.save(update_fields=["state", "holds_target", "finished_at", *found])
+        execution.save(update_fields=["state", "holds_target", "finished_at", "unread_since", *found])
         if not execution.holds_target:
             contracts.wake_waiting(contract.target, now=now)
         if retry_after is None and execution.state not in OPEN:
@@ -432,6 +454,7 @@ def finish_rollback(
         execution, contract = locked(execution_id, lease)
         execution.rollback_result = result.as_dict()
         execution.rollback_observed = observation.state if observation else None
+        execution.unread_since = None
         if restored:
             if from_snapshot and execution.snapshot_id is not None:
                 snapshotting.note_restored(snapshot_id=execution.snapshot_id, by=SYSTEM, now=now)

@@ -100,6 +100,16 @@ def before(expected: ExpectedEffect) -> dict[str, float]:
     return found
 
 
+def looks_at_target(criterion: Criterion) -> bool:
+    """Whether it is measured by what the target looks like, and not by asking somebody else."""
+    match criterion.spec:
+        case criteria.StateMatch():
+            return True
+        case criteria.Expression(source=source):
+            return "observed" in expressions.compile_expression(source).program.variables()
+    return False
+
+
 def require_measurable(wanted: Iterable[Criterion], *, at: str) -> None:
     """Refuse what this installation cannot measure: URLs that may not be called, unknown suites, no metrics.
 
@@ -196,6 +206,8 @@ def _bounded(value: Any) -> Any:
 
 def _sample(criterion: Criterion, world: World) -> _Sample:
     try:
+        if world.observed is None and looks_at_target(criterion):
+            raise _Inconclusive("the target could not be observed")
         return _METERS[criterion.type](criterion, world)
     except _Inconclusive as exc:
         return _Sample(Outcome.INCONCLUSIVE, str(exc))
@@ -209,8 +221,6 @@ def _verdict(passed: bool, reason: str, seen: Any) -> _Sample:
 
 def _state_match(criterion: Criterion, world: World) -> _Sample:
     assert isinstance(criterion.spec, criteria.StateMatch)
-    if world.observed is None:
-        raise _Inconclusive("the target could not be observed")
     try:
         passed, found = criteria.state_matches(criterion.spec, world.observed)
     except ValueError as exc:
@@ -221,8 +231,6 @@ def _state_match(criterion: Criterion, world: World) -> _Sample:
 def _expression(criterion: Criterion, world: World) -> _Sample:
     assert isinstance(criterion.spec, criteria.Expression)
     expression = expressions.compile_expression(criterion.spec.source)
-    if world.observed is None and "observed" in expression.program.variables():
-        raise _Inconclusive("the target could not be observed")
     variables = {name: getattr(world, name) for name in criteria.EXPRESSION_NAMES}
     try:
         passed = expression.holds(variables)

@@ -125,7 +125,7 @@ def look(*, execution_id: UUID, lease: Lease, now: datetime) -> Execution:
         execution, contract = executions.locked(execution_id, lease)
         permit = Permit.objects.select_for_update().get(execution=execution)
         if permit.state == Permit.State.REPORTED:
-            executions.note_result(execution, _result(permit), now=now)
+            executions.note_result(execution, ExecutionResult.from_dict(permit.result or {}), now=now)
         elif permit.state == Permit.State.OFFERED and contract.cancel_requested_at is not None:
             _lapse(permit, execution, reason="It was cancelled before anybody claimed its permit.", now=now)
         elif permit.state == Permit.State.OFFERED and permit.good_until <= now:
@@ -155,11 +155,6 @@ def _lapse(permit: Permit, execution: Execution, *, reason: str, now: datetime) 
         executions.note_doubt(execution, reason=reason, now=now)
     else:
         executions.note_result(execution, ExecutionResult.failure(reason, retryable=True), now=now)
-
-
-def _result(permit: Permit) -> ExecutionResult:
-    told = dict(permit.result or {})
-    return ExecutionResult(**{**told, "status": Status(told["status"])})
 
 
 # --- the agent's side ------------------------------------------------------------------------------------------

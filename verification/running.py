@@ -10,6 +10,9 @@ next, so whoever picks the job up after a crash goes on from there:
     in_doubt      observe until it is clear what happened
     verifying     observe, measure the criteria, conclude
     rolling_back  restore, observe, compare with the baseline
+
+What was done to a target that cannot be read is not known yet: it is looked at again, in another run of the job, until
+PATIENCE is at its end.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -52,6 +56,8 @@ logger = structlog.get_logger(__name__)
 BUSY_SECONDS = 5.0
 PAUSED_SECONDS = 30.0
 LOOK_AGAIN_SECONDS, LONGEST_LOOK_SECONDS = 1.0, 15.0
+PATIENCE = timedelta(minutes=2)
+"""For how long in a row a target may be unreadable before it is judged without being seen."""
 CANCEL_POLL_SECONDS = 0.5
 
 
@@ -125,18 +131,29 @@ class Attempt:
         assert self.execution.started_at is not None, "begin() sets the start"
         return Observation(self.execution.baseline or {}, self.execution.started_at)
 
-    def is_back(self, observation: Observation | None) -> bool:
-        """Whether the target was seen to be as it was before the attempt, after going back."""
+    def is_back(self, observation: Observation | None) -> bool | None:
+        """Whether the target was seen to be as it was before the attempt, after going back; None: it cannot be told."""
         if self.unchanged(observation):
             return True
-        if observation is None or not self.executor.tells_change(self.call):
+        if not self.executor.tells_change(self.call):
             return False
+        if observation is None:
+            return None
         outside_transaction()
         try:
             return self.executor.is_back(self.call, self.baseline, observation, self.kept())
-        except (ExecutorError, Refused) as error:
+        except ExecutorError as error:
             logger.warning("rollback_not_verified", error=str(error))
+            return None
+        except Refused as refusal:
+            logger.warning("rollback_not_verified", error=str(refusal))
             return False
+
+    @property
+    def undone(self) -> ExecutionResult | None:
+        """What going back said, when that was done already and could not be looked at."""
+        told = self.execution.rollback_result
+        return None if told is None else ExecutionResult.from_dict(told)
 
     def kept(self) -> SnapshotReader | None:
         """The way back, or None where none was kept; raises SnapshotDamaged and NotUsable."""
@@ -313,11 +330,15 @@ def find_out(attempt: Attempt) -> Execution:
 
 
 def _measure(attempt: Attempt) -> Findings:
-    """The criteria as far as they can be measured now; raises RunAgain while a window is still open."""
-    observation = attempt.observe()
+    """The criteria as far as they can be measured; raises RunAgain while a window is open, or the target unreadable."""
     execution = attempt.execution
     result = execution.result or {}
     expected = criteria.parse(execution.revision.expected_effect)
+    observation = attempt.observe()
+    if observation is None and _only_sight_tells(attempt, expected):
+        _look_again(attempt)
+    elif observation is not None and execution.unread_since is not None:
+        executions.note_read(**attempt.ids)
     world = measuring.World(
         observed=observation.state if observation else None,
         baseline=execution.baseline,
@@ -333,6 +354,20 @@ def _measure(attempt: Attempt) -> Findings:
         executions.keep_samples(**attempt.ids, findings=findings)
         raise RunAgain(after=measured.due_in)
     return findings
+
+
+def _only_sight_tells(attempt: Attempt, expected: criteria.ExpectedEffect) -> bool:
+    """Whether what becomes of an attempt hangs on what the target looks like."""
+    if (attempt.execution.result or {}).get("ok"):
+        return any(measuring.looks_at_target(each) for each in expected.criteria)
+    return not attempt.unchanged(None)
+
+
+def _look_again(attempt: Attempt, *, undone: ExecutionResult | None = None) -> None:
+    """Raise RunAgain, so that it is looked once more, unless that has been tried for long enough."""
+    lasted = executions.note_unread(**attempt.ids, undone=undone, now=attempt.lease.now())
+    if lasted < PATIENCE:
+        raise RunAgain(after=min(max(LOOK_AGAIN_SECONDS, lasted.total_seconds() / 4), LONGEST_LOOK_SECONDS))
 
 
 def _why(measurements: tuple[criteria.Measurement, ...], result: dict[str, Any]) -> str:
@@ -359,17 +394,22 @@ def _conclude(attempt: Attempt, findings: Findings, step: Next, *, retryable: bo
 
 
 def roll_back(attempt: Attempt) -> Execution:
-    """Go back, look, and believe only what is seen."""
+    """Go back once, look until something is to be seen, and believe only what is seen."""
     began = time.monotonic()
-    needed = attempt.reversibility != Reversibility.READ_ONLY and not attempt.unchanged(attempt.observe())
-    result = _restore(attempt) if needed else ExecutionResult.success({"note": "nothing to undo"})
-    observation = attempt.observe()
+    result, observation = attempt.undone, attempt.observe()
+    needed = result is not None or not attempt.unchanged(observation)
+    if not needed:
+        result = ExecutionResult.success({"note": "nothing to undo"})
+    elif result is None:
+        result, observation = _restore(attempt), attempt.observe()
     restored = attempt.is_back(observation)
+    if restored is None:
+        _look_again(attempt, undone=result)
     execution = executions.finish_rollback(
         **attempt.ids,
         result=result,
         observation=observation,
-        restored=restored,
+        restored=bool(restored),
         from_snapshot=needed and result.ok,
         reason="" if restored else (result.error or "the target is not as it was before"),
         now=attempt.lease.now(),

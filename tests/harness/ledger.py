@@ -30,7 +30,8 @@ from verification.executors.base import (
 class Ledger(Executor):
     """`ledger.append`: `{"line": text, "then"?: …, "reversibility"?: …}`.
 
-    `then` is "refuse", "fail", "raise", "wait", "pretend" or "lose".
+    `then` is "refuse", "fail", "raise", "wait", "pretend" or "lose". With `hidden_by` it cannot be read any more from then
+    on: once it was executed, or once it was brought back.
     """
 
     action_type = "ledger.append"
@@ -46,6 +47,7 @@ class Ledger(Executor):
         self.folder = folder
         self.unreadable = False
         self.executed: list[int] = []
+        self.restored: list[int] = []
 
     def check(self, call: Call) -> list[FieldError]:
         return []
@@ -83,6 +85,7 @@ class Ledger(Executor):
 
     def execute(self, call: Call, run: Run) -> ExecutionResult:
         self.executed.append(call.token)
+        self.unreadable = call.parameters.get("hidden_by") == "execute"
         then = call.parameters.get("then")
         if then == "refuse":
             return ExecutionResult.failure("refused", retryable=True)
@@ -103,6 +106,8 @@ class Ledger(Executor):
         return ExecutionResult.success({"said": "done"}, duration_ms=1)
 
     def restore(self, call: Call, snapshot: SnapshotReader, baseline: Observation, run: Run) -> ExecutionResult:
+        self.restored.append(call.token)
+        self.unreadable = call.parameters.get("hidden_by") == "restore"
         if call.parameters.get("cannot_restore"):
             return ExecutionResult.failure("the way back is blocked")
         path = self.path(call.target)

@@ -198,6 +198,11 @@ class ExecutionResult:
         """Part of the action was carried out."""
         return cls(False, Status.PARTIAL, result or {}, error, metrics=metrics or {}, duration_ms=duration_ms)
 
+    @classmethod
+    def from_dict(cls, told: JsonDict) -> ExecutionResult:
+        """What `as_dict` gave."""
+        return cls(**{**told, "status": Status(told["status"])})
+
     def as_dict(self) -> JsonDict:
         """The one form of a result in the log, on the contract and in the API."""
         return {
