@@ -72,7 +72,7 @@ def check(now: datetime, *, full: bool = False, progress: Progress | None = None
     """Check the log and change nothing. Without `full`, a very large log is checked from the last good run on."""
     head = tree.head()
     whole = full or head.size <= WHOLE_WHEN_UNDER
-    start = merkle.Frontier() if whole else _verified()
+    start = merkle.Frontier() if whole else _verified(head)
     report = _run(findings.FULL if whole else "incremental", now, start, progress, every=whole)
     if whole:
         report.found += _side_tables()
@@ -86,7 +86,7 @@ def check_incrementally(now: datetime) -> IntegrityRun:
     """
     _catch_up(now)
     number = (IntegrityRun.objects.values_list("slice_number", flat=True).order_by("-pk").first() or 0) + 1
-    report = _run("incremental", now, _verified(), None, every=False)
+    report = _run("incremental", now, _verified(tree.head()), None, every=False)
     report.slice_number = number % SLICES
     began = monotonic()
     report.found += _slice(report.slice_number, report.from_index)
@@ -549,16 +549,17 @@ def _unique(found: Sequence[Found]) -> list[Found]:
     return list(dict.fromkeys(found))
 
 
-def _verified() -> merkle.Frontier:
-    """Where the last good run ended. A row that contradicts itself is no place to start from."""
+def _verified(head: Tree) -> merkle.Frontier:
+    """Where the last good run ended. A row that contradicts itself or the tree is no place to start from."""
     last = IntegrityRun.objects.filter(passed=True).order_by("-pk").first()
-    if last is None:
+    if last is None or last.size > head.size:
         return merkle.Frontier()
     try:
         frontier = merkle.Frontier.unpack(last.size, bytes(last.frontier))
-    except ValueError:
+        held = merkle.root_at(last.size, tree.Nodes())
+    except (ValueError, LookupError):
         return merkle.Frontier()
-    return frontier if frontier.root() == bytes(last.root) else merkle.Frontier()
+    return frontier if frontier.root() == bytes(last.root) == held else merkle.Frontier()
 
 
 def _keep(report: Report, now: datetime) -> IntegrityRun:

@@ -200,6 +200,27 @@ def test_what_is_done_to_the_log_after_that_is_found_as_before(signed: Checkpoin
     assert signer.sign_if_due(LATER + timedelta(hours=1)) is None
 
 
+def test_after_a_restored_backup_checks_start_from_the_first_entry_once_and_find_nothing_more(
+    signed: Checkpoint,
+) -> None:
+    assert integrity.check_incrementally(NOW).size > 600
+    signer.sign(NOW)
+    tampered(restore_a_backup)
+    failed = integrity.check_incrementally(LATER)
+    assert (failed.from_index, failed.passed) == (0, False)
+    accept(*open_ids())
+    ended = 0
+    for number in range(1, 6):
+        # Past the size that was seen before.
+        write(40, now=LATER)
+        run = integrity.check_incrementally(LATER + timedelta(minutes=15 * number))
+        assert (run.findings, run.passed, run.from_index) == ([], True, ended)
+        signer.sign(LATER + timedelta(minutes=15 * number + 1))
+        ended = run.size
+    assert ended > 800
+    assert kinds() == set()
+
+
 def test_whoever_accepts_names_every_way_in_which_the_log_is_another(signed: Checkpoint) -> None:
     tampered(restore_a_backup)
     (harmless,) = findings.record([Found("truncated", "anchors", "by a line")], now=NOW)
