@@ -7,6 +7,7 @@ BEATS: dict[str, tuple[str, float | str, str]] = {
     "auditlog-sequence": ("auditlog.tasks.sequence", 2.0, "log"),
     "auditlog-sign": ("auditlog.tasks.sign_checkpoint", 10.0, "log"),
     "auditlog-verify": ("auditlog.tasks.verify_log_beat", "INTEGRITY_INTERVAL_MINUTES", "log"),
+    "auditlog-verify-all": ("auditlog.tasks.verify_whole_log", 3600.0, "log"),
     "auditlog-deliver": ("auditlog.tasks.deliver_all", 5.0, "default"),
     "auditlog-heartbeat-default": ("auditlog.tasks.heartbeat", 3600.0, "default"),
     "auditlog-heartbeat-executions": ("auditlog.tasks.heartbeat", 3600.0, "executions"),

@@ -47,6 +47,8 @@ CHUNK = 1024
 SLICES = 96
 WHOLE_WHEN_UNDER = 100_000
 NAMED_AT_MOST = 50
+# Asked for every hour: a pass that was missed is an hour late.
+DAILY = timedelta(hours=23)
 
 Progress = Callable[[int, int], None]
 
@@ -75,7 +77,7 @@ def check(now: datetime, *, full: bool = False, progress: Progress | None = None
     start = merkle.Frontier() if whole else _verified(head)
     report = _run(findings.FULL if whole else "incremental", now, start, progress, every=whole)
     if whole:
-        report.found += _side_tables()
+        report.found += _side_tables(lambda: None)
     return report
 
 
@@ -85,23 +87,57 @@ def check_incrementally(now: datetime) -> IntegrityRun:
     Keeps the run and its findings as rows, and says in the log how it ended.
     """
     _catch_up(now)
-    number = (IntegrityRun.objects.values_list("slice_number", flat=True).order_by("-pk").first() or 0) + 1
     report = _run("incremental", now, _verified(tree.head()), None, every=False)
-    report.slice_number = number % SLICES
+    report.slice_number = (_last_slice() + 1) % SLICES
     began = monotonic()
-    report.found += _slice(report.slice_number, report.from_index)
-    report.found += _late(now) + _silent(now) + _failing(now) + _role()
+    report.found += _slice(report.slice_number, report.from_index) + _house(now)
     report.duration_ms += int((monotonic() - began) * 1000)
     return _keep(report, now)
 
 
+def check_daily(now: datetime) -> IntegrityRun | None:
+    """Everything `verify_log --full` looks at, kept like any other run; None when the last such pass is not a day old.
+
+    The log is sequenced and signed in the same queue, so that goes on between two steps of the pass.
+    """
+    last = IntegrityRun.objects.filter(level=findings.FULL).order_by("-pk").first()
+    if last is not None and timedelta(0) <= now - last.started_at < DAILY:
+        return None
+    _catch_up(now)
+    began = monotonic()
+
+    def go_on() -> None:
+        at = now + timedelta(seconds=monotonic() - began)
+        _place(at)
+        signer.sign_if_due(at)
+
+    report = _run(findings.FULL, now, merkle.Frontier(), lambda done, total: go_on(), every=True)
+    report.slice_number = _last_slice()
+    report.found += _side_tables(go_on) + _house(now)
+    report.duration_ms = int((monotonic() - began) * 1000)
+    return _keep(report, now)
+
+
+def _last_slice() -> int:
+    return IntegrityRun.objects.values_list("slice_number", flat=True).order_by("-pk").first() or 0
+
+
 def _catch_up(now: datetime) -> None:
     """After a night switched off, everything is late and nothing is wrong: only what cannot catch up is a finding."""
+    _place(now)
+    if _late(now):
+        signer.sign_if_due(now)
+
+
+def _place(now: datetime) -> None:
     # What cannot be placed (a queue or a tree that was tampered with) must not keep it from being looked for.
     with suppress(IntegrityError, ValueError):
         sequencer.run(now)
-    if _late(now):
-        signer.sign_if_due(now)
+
+
+def _house(now: datetime) -> list[Found]:
+    """What only a running house can be asked."""
+    return _late(now) + _silent(now) + _failing(now) + _role()
 
 
 def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress | None, *, every: bool) -> Report:
@@ -516,10 +552,11 @@ def _slice(number: int, end: int) -> list[Found]:
     return list(walk.run())
 
 
-def _side_tables() -> list[Found]:
-    """What stands beside the log is what the log committed to."""
+def _side_tables(go_on: Callable[[], None]) -> list[Found]:
+    """What stands beside the log is what the log committed to. `go_on` is called now and then."""
     found = []
     for rows in _chunks(Disclosure.objects.order_by("pk")):
+        go_on()
         documents = {
             pk: json.loads(bytes(raw))
             for pk, raw in Entry.objects.filter(pk__in={row.entry_id for row in rows}).values_list("pk", "bytes")

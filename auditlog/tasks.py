@@ -56,3 +56,9 @@ def heartbeat(self: Any, **_: object) -> None:
 def verify_log_beat(**_: object) -> None:
     """Check what was added since the last check, and a slice of the rest."""
     integrity.check_incrementally(timezone.now())
+
+
+@shared_task(name="auditlog.tasks.verify_whole_log")
+def verify_whole_log(**_: object) -> None:
+    """Check everything, once a day."""
+    integrity.check_daily(timezone.now())
