@@ -9,8 +9,10 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from tests.harness import processes
 from tests.harness.processes import ROOT, wait_until
@@ -67,6 +69,7 @@ class Installation:
         log = self.home / "up.log"
         argv = [sys.executable, "manage.py", "up"]
         with processes.process(argv, env=self.env, log=log) as running:
+            self.process = psutil.Process(running.pid)
 
             def ready() -> bool:
                 assert running.poll() is None, log.read_text(errors="replace")
@@ -74,6 +77,20 @@ class Installation:
 
             wait_until(ready, seconds=READY_SECONDS, what=f"up is ready; it said:\n{log.read_text()}")
             yield log.read_text(errors="replace")
+
+    def kill(self) -> None:
+        """End what `up` started, all of it at once and by force, as a power cut would."""
+        family = [self.process, *self.process.children(recursive=True)]
+        for each in family:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        wait_until(lambda: not any(map(_lives, family)), seconds=30, what="all of it is gone")
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def free_port() -> int:
