@@ -20,8 +20,12 @@ LONGER_THAN_A_SWEEP = 13
 
 
 def begun(reader: Reviewer) -> list[datetime]:
-    """When each execution began, by the log, oldest first."""
-    events = reader.get("/api/verification/events", fact="contract.executing", limit=1000)
+    """When each execution began, by the log, oldest first.
+
+    By the fact that only a claim makes: `contract.executing` is also said of a doubt that is settled by nothing having
+    happened, before the contract is said to have failed; that begins nothing.
+    """
+    events = reader.get("/api/verification/events", fact="agentic.action_executing", limit=1000)
     return sorted(datetime.fromisoformat(each["at"]) for each in events)
 
 
@@ -35,22 +39,27 @@ def verified(agent: Agent) -> bool:
 
 
 def begin_fifty(estate: Estate) -> Agent:
-    """Fifty actions are asked for, which would take the workers a good while; some have begun."""
+    """More than fifty actions are queued, however long asking takes, and the first have begun."""
+    eve = estate.person("eve")
+    before = len(begun(eve))
     agent = estate.agent(estate.lines)
     estate.lines.linger(2)
+    dam = estate.installation.var_dir / "HOLD"
+    dam.write_text("until all of them are asked for\n")
     agent.ask(ASKED)
-    assert states(agent).count("authorized") >= QUEUED, "the queue is too short to show anything"
+    assert states(agent) == ["authorized"] * ASKED
+    dam.unlink()
+    wait_until(lambda: len(begun(eve)) > before, seconds=90, what="the first has begun")
     return agent
 
 
 def test_a_hold_stops_new_claims_within_a_second_while_fifty_are_queued(estate: Estate) -> None:
     eve, bea = estate.person("eve"), estate.person("bea")
-    before = len(begun(eve))
     agent = begin_fifty(estate)
-    wait_until(lambda: len(begun(eve)) > before, seconds=30, what="the first has begun")
     held = estate.installation.manage("hold", "everything", "--reason", "smoke in the cellar")
     assert held.returncode == 0, held.stderr
     [hold] = eve.get("/api/governance/holds", engaged="true")
+    assert states(agent).count("authorized") >= QUEUED
     time.sleep(LONGER_THAN_A_SWEEP)
     late = [at for at in begun(eve) if at > datetime.fromisoformat(hold["engaged_at"]) + A_SECOND]
     assert late == []
