@@ -30,8 +30,8 @@ from verification.executors.base import (
 class Ledger(Executor):
     """`ledger.append`: `{"line": text, "then"?: …, "reversibility"?: …}`.
 
-    `then` is "refuse", "fail", "raise", "wait", "pretend" or "lose". With `hidden_by` it cannot be read any more from then
-    on: once it was executed, or once it was brought back.
+    `then` is "refuse", "fail", "raise", "wait", "pretend" or "lose". With `hidden_by` it cannot be read any more from
+    then on: once it was executed, or once it was brought back.
     """
 
     action_type = "ledger.append"
