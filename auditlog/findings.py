@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -35,7 +36,9 @@ OPEN = frozenset({"role_may_change_log"})
 # The log is not the one that was seen. Accepting that lets history begin anew.
 ANEW = frozenset({"truncated", "rewritten"})
 # Nothing in the database can say that these may be: they are accepted on the host that signs, or stay open.
-ON_HOST = ANEW | {"tree_incomplete", "root_mismatch", "memory_missing", "key_missing", "anchor_invalid"}
+ON_HOST = (
+    ANEW | {"tree_edited", "tree_incomplete", "root_mismatch"} | {"memory_missing", "key_missing", "anchor_invalid"}
+)
 # What every check looks at. The rest is looked at in its turn, and all of it by the daily pass.
 EVERY_RUN = (
     LATE
@@ -102,6 +105,22 @@ def record(found: Iterable[Found], *, now: datetime) -> list[Finding]:
     _reopen()
     rows = [_kept(each, now) for each in found]
     return [row for row in rows if row.acknowledged_at is None]
+
+
+def still_open(seen: Iterable[Finding]) -> list[Finding]:
+    """What is open of `seen`, and everything else that signing waits for, whoever found it and when."""
+    waited_for = unacknowledged().exclude(kind__in=LATE | OPEN)
+    return list(waited_for.union(unacknowledged().filter(pk__in=[row.pk for row in seen])))
+
+
+def tell(rows: Iterable[Finding], entry_id: UUID) -> None:
+    """Keep that an entry of the log tells of these findings, if none did before."""
+    Finding.objects.filter(pk__in=[row.pk for row in rows], told_in=None).update(told_in=entry_id)
+
+
+def told_in(entry_id: UUID) -> QuerySet[Finding]:
+    """The findings an entry was the first to tell of, as far as they are open."""
+    return unacknowledged().filter(told_in=entry_id).order_by("pk")
 
 
 def _kept(each: Found, now: datetime) -> Finding:
@@ -199,7 +218,7 @@ def _reopen() -> None:
             continue
         twins = Finding.objects.filter(kind=row.kind, subject=row.subject, detail=row.detail, acknowledged_at=None)
         if not twins.exists():
-            nobody: dict[str, Any] = {"acknowledged_at": None, "acknowledged_in": None}
+            nobody: dict[str, Any] = {"acknowledged_at": None, "acknowledged_in": None, "told_in": None}
             Finding.objects.filter(pk=row.pk).update(**nobody, acknowledged_by="", reason="")
 
 

@@ -319,14 +319,7 @@ def _state(head: Tree) -> list[Found]:
         Found("trigger_missing", name, f"The append-only trigger {name} is missing, disabled or altered.")
         for name in triggers.missing(connection)
     ]
-    try:
-        frontier = merkle.Frontier.unpack(head.size, bytes(head.frontier))
-        sound = frontier.root() == bytes(head.root)
-    except ValueError:
-        sound = False
-    if not sound:
-        found.append(Found("tree_edited", "tree", "The tree's row contradicts itself."))
-    return found
+    return found + signer.contradiction(head)
 
 
 def _walk(report: Report, head: Tree, witnesses: _Witnesses, progress: Progress | None) -> list[Found]:
@@ -603,7 +596,7 @@ def _keep(report: Report, now: datetime) -> IntegrityRun:
     """The run and its findings as rows, and a fact of how it ended."""
     finished_at = now + timedelta(milliseconds=report.duration_ms)
     with log.recording():
-        unacknowledged = findings.record(report.found, now=now)
+        rows = findings.still_open(findings.record(report.found, now=now))
         run = IntegrityRun.objects.create(
             level=report.level,
             started_at=now,
@@ -614,10 +607,10 @@ def _keep(report: Report, now: datetime) -> IntegrityRun:
             frontier=report.frontier.pack(),
             slice_number=report.slice_number,
             duration_ms=report.duration_ms,
-            findings=sorted({row.kind for row in unacknowledged}),
-            passed=not unacknowledged,
+            findings=sorted({row.kind for row in rows}),
+            passed=not rows,
         )
-        log.append(
+        entry_id = log.append(
             AuditlogFact.INTEGRITY_VERIFIED if run.passed else AuditlogFact.INTEGRITY_FAILED,
             actor=SYSTEM,
             subject=Subject("log", "log"),
@@ -631,4 +624,5 @@ def _keep(report: Report, now: datetime) -> IntegrityRun:
             outcome="success" if run.passed else "failure",
             now=now,
         )
+        findings.tell(rows, entry_id)
     return run

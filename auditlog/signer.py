@@ -27,7 +27,7 @@ from .subjects import Subject
 logger = structlog.get_logger(__name__)
 
 IDLE = timedelta(minutes=10)
-BROKEN = frozenset({"tree_incomplete", "root_mismatch"})
+BROKEN = frozenset({"tree_edited", "tree_incomplete", "root_mismatch"})
 """The tree contradicts itself: it has to be put right."""
 
 
@@ -145,11 +145,22 @@ def disagreements(head: Tree) -> list[Found]:
 
 def own_root(head: Tree) -> list[Found]:
     """Whether the tree's row has the root its tiles lead to."""
+    if contradicts := contradiction(head):
+        return contradicts
     try:
         sound = merkle.root_at(head.size, tree.Nodes()) == bytes(head.root)
     except LookupError as error:
         return [Found("tree_incomplete", "tree", f"The root at size {head.size} cannot be computed: {error}.")]
     return [] if sound else [Found("root_mismatch", "tree", "The tree's row has a root its tiles do not lead to.")]
+
+
+def contradiction(head: Tree) -> list[Found]:
+    """Whether the tree's row agrees with itself."""
+    try:
+        sound = merkle.Frontier.unpack(head.size, bytes(head.frontier)).root() == bytes(head.root)
+    except ValueError:
+        sound = False
+    return [] if sound else [Found("tree_edited", "tree", "The tree's row contradicts itself.")]
 
 
 def disagreement(head: Tree, size: int, root: bytes, subject: str, witness: str) -> list[Found]:

@@ -21,7 +21,7 @@ from django.db.models import Q
 from prometheus_client import Counter
 
 from auditlog import entries, findings, jobs, log
-from auditlog.models import Entry, IntegrityRun, Job
+from auditlog.models import Entry, Job
 
 from . import access, approvals, delegating, letters, principals
 from .letters import Letter
@@ -202,12 +202,8 @@ def _held(entry: Entry, data: dict[str, Any]) -> Letter:
 
 
 def _integrity(entry: Entry, data: dict[str, Any]) -> Letter | None:
-    """What has been found since the check before this one: a finding is told of once, however often it is seen."""
-    found = findings.unacknowledged()
-    before = IntegrityRun.objects.filter(started_at__lt=entry.recorded_at).order_by("-started_at").first()
-    if before is not None:
-        found = found.filter(found_at__gt=before.started_at)
-    told = list(found.order_by("pk").values_list("kind", "detail"))
+    """What the entry was the first to tell of: a finding is told of once, however often it is seen."""
+    told = list(findings.told_in(entry.pk).values_list("kind", "detail"))
     return letters.integrity(told, url=settings.PUBLIC_URL) if told else None
 
 

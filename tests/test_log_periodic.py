@@ -53,6 +53,7 @@ def test_tampering_is_found_within_a_day(
     told = "\n".join(found.values_list("detail", flat=True))
     assert expected <= set(found.values_list("kind", flat=True)), told
     assert words.lower() in told.lower()
+    assert not IntegrityRun.objects.latest("pk").passed
     assert findings.stop_signing()
 
 

@@ -16,7 +16,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from auditlog import integrity, jobs, mesh, sequencer
+from auditlog import integrity, jobs, mesh, sequencer, signer, tree
 from auditlog.actors import SYSTEM
 from auditlog.models import Entry, Job, Subscription
 from auditlog.testing import flushable
@@ -187,6 +187,25 @@ def test_a_finding_is_told_once_however_often_it_is_seen(governed: Governed, ser
     assert server.sent[0]["Subject"] == "[Grace] The log: projection_edited"
     assert "leaf 1" in text(server.sent[0])
     assert "https://grace.example.org/audit" in text(server.sent[0])
+
+
+def test_what_the_signer_found_between_two_checks_is_told_once_too(governed: Governed, server: MailServer) -> None:
+    start = timezone.now()
+    assert integrity.check_incrementally(start).passed
+    head = tree.head()
+    with flushable():
+        tree.Tree.objects.update(root=bytes(32))
+    with pytest.raises(signer.SigningRefused):
+        signer.sign(start + timedelta(minutes=10))
+    with flushable():
+        tree.Tree.objects.update(root=head.root)
+    for number in range(1, 4):
+        run = integrity.check_incrementally(start + timedelta(minutes=15 * number))
+        assert (run.passed, run.findings) == (False, ["tree_edited"]), "it is not seen any more, and signing waits"
+        hear(governed)
+    assert addresses(server) == ["administrator@example.org", "eve@example.org", ON_CALL]
+    assert server.sent[0]["Subject"] == "[Grace] The log: tree_edited"
+    assert Entry.objects.filter(fact="auditlog.integrity_failed").count() == 3
 
 
 def test_without_a_server_nothing_is_owed(governed: Governed, server: MailServer, settings: Any) -> None:

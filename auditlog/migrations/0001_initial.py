@@ -151,6 +151,7 @@ class Migration(migrations.Migration):
                 ("acknowledged_by", models.CharField(blank=True, max_length=200)),
                 ("reason", models.TextField(blank=True)),
                 ("acknowledged_in", models.UUIDField(null=True)),
+                ("told_in", models.UUIDField(null=True)),
             ],
             options={
                 "indexes": [

@@ -15,8 +15,9 @@ class Finding(models.Model):
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.CharField(max_length=200, blank=True)
     reason = models.TextField(blank=True)
-    # The entry of the log that says so.
+    # The entries of the log that say so, and that were the first to tell of it.
     acknowledged_in = models.UUIDField(null=True)
+    told_in = models.UUIDField(null=True)
 
     class Meta:
         constraints = [
