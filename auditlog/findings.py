@@ -43,7 +43,8 @@ ON_HOST = (
 EVERY_RUN = (
     LATE
     | OPEN
-    | {"trigger_missing", "tree_edited", "entry_count", "leaf_count", "entry_unplaced", "entry_queued_twice"}
+    | {"trigger_missing", "trigger_added", "triggers_off"}
+    | {"tree_edited", "entry_count", "leaf_count", "entry_unplaced", "entry_queued_twice"}
     | {"memory_missing", "key_missing"}
 )
 

@@ -315,11 +315,13 @@ def _role() -> list[Found]:
 
 def _state(head: Tree) -> list[Found]:
     """The tree's row agrees with itself, and the database refuses changes."""
-    found = [
-        Found("trigger_missing", name, f"The append-only trigger {name} is missing, disabled or altered.")
-        for name in triggers.missing(connection)
+    missing = "The append-only trigger {} is missing, disabled or altered."
+    return [
+        *[Found("trigger_missing", name, missing.format(name)) for name in triggers.missing(connection)],
+        *[Found("trigger_added", name, detail) for name, detail in triggers.added(connection)],
+        *[Found("triggers_off", "database", detail) for detail in triggers.switched_off(connection)],
+        *signer.contradiction(head),
     ]
-    return found + signer.contradiction(head)
 
 
 def _walk(report: Report, head: Tree, witnesses: _Witnesses, progress: Progress | None) -> list[Found]:

@@ -315,6 +315,74 @@ def test_a_trigger_that_does_not_guard_is_detected_and_named(signed: Checkpoint,
     assert trigger in details()
 
 
+REFUSE = "EXECUTE FUNCTION auditlog_refuse_change()"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "when",
+    [
+        "BEFORE DELETE OR UPDATE OR TRUNCATE ON auditlog_entry FOR EACH STATEMENT WHEN (false)",
+        "BEFORE DELETE OR UPDATE OF recorded_at OR TRUNCATE ON auditlog_entry FOR EACH STATEMENT",
+        "AFTER DELETE OR UPDATE OR TRUNCATE ON auditlog_entry FOR EACH STATEMENT",
+        "BEFORE DELETE OR UPDATE ON auditlog_entry FOR EACH ROW",
+    ],
+)
+def test_a_trigger_of_postgresql_that_guards_less_is_detected(signed: Checkpoint, when: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER auditlog_entry_append_only ON auditlog_entry")
+        cursor.execute(f"CREATE TRIGGER auditlog_entry_append_only {when} {REFUSE}")
+    assert kinds() == {"trigger_missing"}
+
+
+@pytest.mark.sqlite
+def test_a_trigger_of_sqlite_that_never_fires_is_detected(signed: Checkpoint) -> None:
+    sql = triggers.sqlite_triggers()["auditlog_entry_no_update"]
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER auditlog_entry_no_update")
+        cursor.execute(sql.replace(" BEGIN ", " WHEN 0 BEGIN "))
+    assert kinds() == {"trigger_missing"}
+
+
+SWALLOW = "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+MISLEAD = "UPDATE auditlog_integrityrun SET passed = 1 WHERE id = NEW.id"
+
+
+def test_a_trigger_that_is_none_of_ours_is_detected_on_any_table(signed: Checkpoint) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(f"CREATE TRIGGER z AFTER INSERT ON auditlog_integrityrun BEGIN {MISLEAD}; END")
+        else:
+            cursor.execute(SWALLOW)
+            cursor.execute("CREATE TRIGGER z BEFORE INSERT ON auditlog_integrityrun EXECUTE FUNCTION swallow()")
+    assert kinds() == {"trigger_added"}
+    assert "The trigger z on auditlog_integrityrun" in details()
+
+
+@pytest.mark.postgres
+def test_a_rule_on_any_table_is_detected(signed: Checkpoint) -> None:
+    connection.cursor().execute("CREATE RULE z AS ON INSERT TO auditlog_finding DO INSTEAD NOTHING")
+    assert kinds() == {"trigger_added"}
+    assert "The rule z on auditlog_finding" in details()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("SET LOCAL session_replication_role = replica", "is replica"),
+        ("ALTER DATABASE {database} SET session_replication_role = replica", "every role in the database {database}"),
+        ("ALTER ROLE {role} SET session_replication_role = replica", "the role {role} in every database"),
+    ],
+)
+def test_triggers_that_are_switched_off_altogether_are_detected(signed: Checkpoint, statement: str, words: str) -> None:
+    names = {"database": connection.settings_dict["NAME"], "role": connection.settings_dict["USER"]}
+    with connection.cursor() as cursor:
+        cursor.execute(statement.format(**names))
+    assert kinds() == {"triggers_off"}
+    assert words.format(**names) in details()
+
+
 @pytest.mark.postgres
 def test_a_hollowed_trigger_function_is_detected(signed: Checkpoint) -> None:
     connection.cursor().execute(triggers.POSTGRES_FUNCTION.replace("RAISE EXCEPTION", "RAISE NOTICE"))
