@@ -8,28 +8,23 @@ outside, then the tree, so that nothing honest looks newer than the tree.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from time import monotonic
-from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection
 from django.db.models import Exists, Min, OuterRef, QuerySet
 
 from . import (
-    anchors,
-    canonical,
     findings,
     heartbeats,
     log,
     merkle,
     mesh,
-    notes,
     outside,
     roles,
     sequencer,
@@ -40,17 +35,15 @@ from . import (
 from .actors import SYSTEM
 from .facts import AuditlogFact
 from .findings import Found
-from .models import Checkpoint, Disclosure, Entry, IntegrityRun, Leaf, Payload, Pending, Tile, Tree
+from .models import Checkpoint, Disclosure, Entry, IntegrityRun, Leaf, Payload, Pending, Tree
 from .subjects import Subject
+from .walking import CHUNK, NAMED_AT_MOST, Progress, Walk
+from .witnesses import Witnesses
 
-CHUNK = 1024
 SLICES = 96
 WHOLE_WHEN_UNDER = 100_000
-NAMED_AT_MOST = 50
 # Asked for every hour: a pass that was missed is an hour late.
 DAILY = timedelta(hours=23)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -147,7 +140,7 @@ def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress |
     # What was seen before somebody accepted another log is not held against it.
     begun = outside.beginning()
     signed = Checkpoint.objects.filter(pk__gt=begun.checkpoint).order_by("pk")
-    witnesses = _Witnesses(begun)
+    witnesses = Witnesses(begun)
     witnesses.gather(signed if every else signed.filter(size__gte=start.size), verifier, every=every)
     report.checkpoints = witnesses.checkpoint_count
     remembered = outside.memory()
@@ -166,53 +159,6 @@ def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress |
     report.found = _unique(report.found)
     report.duration_ms = int((monotonic() - began) * 1000)
     return report
-
-
-@dataclass
-class _Witnesses:
-    """Everybody who has seen a root: checkpoints, the anchor file, the signer's memory."""
-
-    begun: outside.Beginning
-    checkpoint_count: int = 0
-    # The size and root that were seen, by whom, and that in words.
-    heads: dict[tuple[int, bytes], tuple[str, str]] = field(default_factory=dict)
-    found: list[Found] = field(default_factory=list)
-
-    def gather(self, checkpoints: QuerySet[Checkpoint], verifier: notes.Verifier | None, *, every: bool) -> None:
-        """Ask them; of the anchors only the last without `every`."""
-        previous: Checkpoint | None = None
-        for row in checkpoints.iterator():
-            self.checkpoint_count += 1
-            self._add(row, verifier, previous)
-            previous = row
-        if self.checkpoint_count and verifier is None:
-            self.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
-        if verifier is not None:
-            self._add_anchors(verifier, every=every)
-
-    def _add(self, row: Checkpoint, verifier: notes.Verifier | None, previous: Checkpoint | None) -> None:
-        name = f"checkpoint {row.pk}"
-        if verifier is not None:
-            try:
-                head = notes.open_checkpoint(row.note, verifier)
-            except notes.NoteInvalid as error:
-                self.found.append(Found("checkpoint_signature", name, f"{name} of size {row.size}: {error}."))
-                return
-            if (head.size, head.root) != (row.size, bytes(row.root)):
-                self.found.append(Found("checkpoint_edited", name, f"{name} is not what its signed note says."))
-            self.heads.setdefault((head.size, head.root), (name, name))
-        if previous is not None and (row.signed_at < previous.signed_at or row.size < previous.size):
-            self.found.append(Found("checkpoint_order", name, f"{name} is older or smaller than the one before it."))
-
-    def _add_anchors(self, verifier: notes.Verifier, *, every: bool) -> None:
-        told = anchors.read(verifier, self.begun.anchors)
-        last = None if every else anchors.last(verifier, self.begun.anchors)
-        for number, head in told if every else [last] if last else []:
-            name = f"anchor line {number}" if number else "the last anchor line"
-            if head is None:
-                self.found.append(Found("anchor_invalid", name, f"{name} carries no good signature of this log."))
-            else:
-                self.heads[head.size, head.root] = ("anchors", name)
 
 
 def _counts(report: Report) -> list[Found]:
@@ -324,9 +270,9 @@ def _state(head: Tree) -> list[Found]:
     ]
 
 
-def _walk(report: Report, head: Tree, witnesses: _Witnesses, progress: Progress | None) -> list[Found]:
+def _walk(report: Report, head: Tree, witnesses: Witnesses, progress: Progress | None) -> list[Found]:
     """Everything from the starting point to the end, leaf by leaf, and every root somebody has seen on the way."""
-    walk = _Walk(report.frontier, head.size)
+    walk = Walk(report.frontier, head.size)
     walk.wanted |= {size for size, _ in witnesses.heads}
     found = list(walk.run(progress))
     if walk.broken:
@@ -352,7 +298,7 @@ def _where(computed: merkle.Frontier, head: Tree) -> Found:
     return Found("root_mismatch", "tree", f"The entries do not have the tree's root: {where} were changed.")
 
 
-def _seen(walk: _Walk, head: Tree, seen: tuple[int, bytes], who: tuple[str, str]) -> list[Found]:
+def _seen(walk: Walk, head: Tree, seen: tuple[int, bytes], who: tuple[str, str]) -> list[Found]:
     """Whether the log still has the root somebody has seen at a size."""
     (size, root), (subject, words) = seen, who
     if size > head.size:
@@ -365,176 +311,6 @@ def _seen(walk: _Walk, head: Tree, seen: tuple[int, bytes], who: tuple[str, str]
     return [signer.rewritten(size, root, actual, subject, words)]
 
 
-class _Walk:
-    """Recomputes the tree from the entries' bytes, comparing every stored step with what it computes."""
-
-    def __init__(self, start: merkle.Frontier, end: int) -> None:
-        self.start = start.size
-        self.end = end
-        self.frontier = merkle.Frontier(start.size, start.hashes)
-        self.wanted: set[int] = set()
-        self.roots: dict[int, bytes] = {start.size: start.root()}
-        self.broken = False
-        self._sequenced_at: datetime | None = None
-        self._recorded_at: datetime | None = None
-        self._tolerance = timedelta(minutes=settings.LOG_CLOCK_TOLERANCE_MINUTES)
-
-    def run(self, progress: Progress | None = None) -> Iterator[Found]:
-        """What differs, in log order."""
-        first = self.start
-        while first < self.end:
-            # Chunks end where tiles do.
-            end = min((first // CHUNK + 1) * CHUNK, self.end)
-            yield from self._chunk(first, end)
-            if progress:
-                progress(end, self.end)
-            first = end
-
-    def _chunk(self, first: int, end: int) -> Iterator[Found]:
-        rows = _leaves(first, end)
-        entries = _entries([row[1] for row in rows.values()])
-        for index in range(first, end):
-            row = rows.get(index)
-            if row is None:
-                yield Found("leaf_missing", f"leaf {index}", f"Leaf {index} is missing.")
-                self.broken = True
-                continue
-            leaf = yield from self._leaf(index, row, entries.get(row[1]))
-            if not self.broken:
-                self.frontier.append(leaf)
-                if self.frontier.size in self.wanted:
-                    self.roots[self.frontier.size] = self.frontier.root()
-        yield from _tiles(first, end, rows)
-
-    def _leaf(
-        self, index: int, row: tuple[int, UUID, bytes, datetime], entry: dict[str, Any] | None
-    ) -> Generator[Found, None, bytes]:
-        _, entry_id, stored, sequenced_at = row
-        yield from self._times(index, sequenced_at, entry)
-        if entry is None:
-            yield Found("entry_missing", f"leaf {index}", f"Entry {entry_id} of leaf {index} is missing.")
-            return stored
-        computed = merkle.leaf_hash(bytes(entry["bytes"]))
-        if computed != stored:
-            yield Found(
-                "entry_edited",
-                f"leaf {index}",
-                f"The content of entry {entry_id} (leaf {index}) is not what its leaf was computed from.",
-            )
-        yield from _projections(index, entry)
-        # What was found is named here; the way from the leaf to the root is a question of its own.
-        return stored
-
-    def _times(self, index: int, sequenced_at: datetime, entry: dict[str, Any] | None) -> Iterator[Found]:
-        if self._sequenced_at is not None and sequenced_at < self._sequenced_at:
-            yield Found("time_reversed", f"leaf {index}", f"Leaf {index} was placed before the leaf before it.")
-        self._sequenced_at = sequenced_at
-        if entry is None:
-            return
-        recorded_at = entry["recorded_at"]
-        previous, self._recorded_at = self._recorded_at, recorded_at
-        if previous is not None and recorded_at < previous - self._tolerance:
-            yield Found(
-                "time_reversed",
-                f"leaf {index}",
-                f"Leaf {index} was recorded at {recorded_at.isoformat()}, long before the leaf before it.",
-            )
-
-
-def _leaves(first: int, end: int) -> dict[int, tuple[int, UUID, bytes, datetime]]:
-    rows = Leaf.objects.filter(index__gte=first, index__lt=end).order_by("index")
-    return {
-        index: (index, entry_id, bytes(stored), at)
-        for index, entry_id, stored, at in rows.values_list("index", "entry_id", "hash", "sequenced_at")
-    }
-
-
-def _entries(ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    return {row["id"]: {**row} for row in Entry.objects.filter(pk__in=ids).values()}
-
-
-def _projections(index: int, entry: dict[str, Any]) -> Iterator[Found]:
-    """Columns are copies of what the bytes say."""
-    subject = f"leaf {index}"
-    try:
-        said = _as_columns(json.loads(bytes(entry["bytes"])))
-    except (ValueError, KeyError, TypeError):
-        yield Found("entry_unreadable", subject, f"Entry {entry['id']} (leaf {index}) cannot be parsed.")
-        return
-    stored = {
-        name: canonical.stamp(value) if name == "recorded_at" else str(value) if isinstance(value, UUID) else value
-        for name, value in entry.items()
-    }
-    if wrong := sorted(name for name, value in said.items() if stored[name] != value):
-        yield Found(
-            "projection_edited",
-            subject,
-            f"Columns of entry {entry['id']} (leaf {index}) differ from its content: {', '.join(wrong)}.",
-        )
-
-
-def _as_columns(document: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": document["id"],
-        "recorded_at": document["at"],
-        "fact": document["fact"],
-        "actor_kind": document["actor"]["kind"],
-        "actor_id": document["actor"]["id"],
-        "subsystem": document["subsystem"],
-        "subject_kind": document["subject"]["kind"],
-        "subject_id": document["subject"]["id"],
-        "mission_id": document["mission_id"],
-        "contract_id": document["contract_id"],
-        "correlation_id": document["correlation_id"],
-        "caused_by": document["caused_by"],
-        "outcome": document["outcome"],
-    }
-
-
-def _tiles(first: int, end: int, rows: dict[int, tuple[int, UUID, bytes, datetime]]) -> Iterator[Found]:
-    """Full tiles that end within `(first, end]` hold the hashes of the leaves, and of the tiles below them."""
-    width = merkle.TILE_WIDTH
-    numbers = range(first // width, end // width)
-    stored = {tile.number: tile for tile in Tile.objects.filter(level=0, number__in=numbers)}
-    known = _leaves(first // width * width, first) | rows
-    for number in numbers:
-        within = range(number * width, (number + 1) * width)
-        yield from _tile(0, number, stored.get(number), [known[at][2] if at in known else b"" for at in within])
-        yield from _upper_tiles(number)
-
-
-def _upper_tiles(number: int) -> Iterator[Found]:
-    """The tiles above that tile `number` of level 0 completes."""
-    level, number = 1, number + 1
-    while number % merkle.TILE_WIDTH == 0:
-        number //= merkle.TILE_WIDTH
-        within = ((number - 1) * merkle.TILE_WIDTH, number * merkle.TILE_WIDTH - 1)
-        below = Tile.objects.filter(level=level - 1, number__range=within).order_by("number")
-        expected = [bytes(root) for root in below.values_list("root", flat=True)]
-        yield from _tile(level, number - 1, Tile.objects.filter(level=level, number=number - 1).first(), expected)
-        level += 1
-
-
-def _tile(level: int, number: int, tile: Tile | None, expected: Sequence[bytes]) -> Iterator[Found]:
-    name = f"tile {level}/{number}"
-    if tile is None:
-        yield Found("tile_missing", name, f"Hash {name} is missing.")
-        return
-    packed = bytes(tile.hashes)
-    held = [packed[at : at + merkle.HASH_SIZE] for at in range(0, len(packed), merkle.HASH_SIZE)]
-    wrong = [
-        number * merkle.TILE_WIDTH + at
-        for at in range(merkle.TILE_WIDTH)
-        if held[at : at + 1] != list(expected[at : at + 1])
-    ]
-    if wrong:
-        below = "leaf" if level == 0 else f"tile {level - 1}/"
-        named = ", ".join(f"{below} {each}" for each in wrong[:NAMED_AT_MOST])
-        yield Found("leaf_edited", name, f"Hash {name} disagrees with {named}.")
-    elif merkle.tile_root(packed) != bytes(tile.root):
-        yield Found("tile_edited", name, f"Hash {name} carries a root that is not its own.")
-
-
 def _slice(number: int, end: int) -> list[Found]:
     """One of 96 slices of what earlier runs have verified, looked at again from the bytes up."""
     width = merkle.TILE_WIDTH
@@ -542,7 +318,7 @@ def _slice(number: int, end: int) -> list[Found]:
     first, last = number * tiles // SLICES * width, min((number + 1) * tiles // SLICES * width, end)
     if first >= last:
         return []
-    walk = _Walk(merkle.Frontier(), last)
+    walk = Walk(merkle.Frontier(), last)
     walk.start, walk.broken = first, True
     return list(walk.run())
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from celery import current_app
 
-from auditlog import findings, integrity, sequencer, signer
+from auditlog import findings, integrity, sequencer, signer, walking
 from auditlog.models import Checkpoint, Finding, IntegrityRun
 from auditlog.testing import flushable
 from tests.test_verify_log import ADA, NOW, TAMPERINGS, edit_content, signed, write
@@ -80,7 +80,7 @@ def test_the_rolling_slices_are_not_put_off_by_it(signed: Checkpoint) -> None:
 
 def test_the_log_goes_on_while_all_of_it_is_checked(signed: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass takes minutes on a large log, and sequencing and signing wait in the same queue."""
-    monkeypatch.setattr(integrity, "CHUNK", 256)
+    monkeypatch.setattr(walking, "CHUNK", 256)
     placed = Checkpoint.objects.count()
     assert integrity.check_daily(NOW + timedelta(hours=1)) is not None
     assert Checkpoint.objects.count() > placed
