@@ -54,7 +54,10 @@ class NotInTransaction(RuntimeError):
 
 
 class LeaseLost(Exception):
-    """Somebody else holds the job now, or nobody: what its former holder does no longer counts."""
+    """Somebody else holds the job now, or nobody: what its former holder does no longer counts.
+
+    A lease that has run out is lost as well, before anybody else takes the job: it is neither renewed nor used.
+    """
 
 
 class RunAgain(Exception):
@@ -186,7 +189,7 @@ def enqueue(
 
 
 class Lease:
-    """The right to work on a job, for as long as the row carries our token."""
+    """The right to work on a job, for as long as the row carries our token and its time has not come."""
 
     def __init__(self, job: Job, now: datetime | None = None) -> None:
         self.job_id: UUID = job.pk
@@ -208,7 +211,7 @@ class Lease:
         return not self._lost.is_set() and self.now() < self._until
 
     def fence(self) -> None:
-        """Within the caller's transaction: lock the job's row and raise LeaseLost unless it carries our token."""
+        """Within the caller's transaction: lock the job's row and raise LeaseLost unless the lease stands."""
         held = self.row().select_for_update().values_list("pk", flat=True).first()
         if held is None:
             self._lost.set()
@@ -241,8 +244,8 @@ class Lease:
         return Job.objects.filter(pk=self.job_id, cancel_requested_at__isnull=False).exists()
 
     def row(self) -> QuerySet[Job]:
-        """The job's row, as long as it carries our token."""
-        return Job.objects.filter(pk=self.job_id, token=self.token, state=JobState.RUNNING)
+        """The job's row, as long as the lease stands."""
+        return Job.objects.filter(pk=self.job_id, token=self.token, state=JobState.RUNNING, lease_until__gt=self.now())
 
 
 def claim(job_id: UUID, *, now: datetime | None = None, take: bool = True) -> tuple[Job, Lease] | None:
@@ -506,14 +509,19 @@ class _Heartbeat:
             self._thread.join()
 
     def _beat(self) -> None:
+        pause = self._lease.seconds / 3
         try:
-            while not self._stop.wait(self._lease.seconds / 3):
+            while not self._stop.wait(pause):
                 try:
                     self._lease.renew()
                 except LeaseLost:
                     return
                 except Exception:
+                    # What is not renewed in time is lost, so this is tried again sooner.
+                    pause = self._lease.seconds / 10
                     logger.warning("lease_not_renewed", job_id=str(self._lease.job_id), exc_info=True)
+                else:
+                    pause = self._lease.seconds / 3
         finally:
             connections.close_all()
 

@@ -24,7 +24,7 @@ from verification.models import Contract, Execution
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("crashes")]
 
-LEASE_SECONDS = 2
+LEASE_SECONDS = 4
 TIMEOUT_SECONDS = 4
 
 SCRIPT = '''
@@ -277,3 +277,24 @@ def test_q_a_worker_that_slept_past_its_lease_records_nothing(
     assert (facts(asked), Entry.objects.count(), job_of(asked).token) == before
     assert Contract.objects.get(pk=asked["id"]).state == "verified"
     assert world.lines() == 1
+
+
+@pytest.mark.parametrize("at", ["slow-probe", "slow-after"])
+def test_q_nor_does_it_where_it_is_the_only_worker(at: str, story: Story, world: World, workforce: Workforce) -> None:
+    """Nobody took over what it held. It is told to go on by the sweep, and finds out what became of it like another."""
+    asked = propose(story)
+    world.linger(at)
+    alone = workforce.hire()
+    wait_until(lambda: world.reached(at), seconds=20, what=f"the worker is at {at}")
+    workforce.signal(alone, signal.SIGSTOP)
+    wait_until(lambda: lease_is_over(asked), seconds=20, what="its lease is over")
+    world.go_on(at)
+    before = (facts(asked), Entry.objects.count(), job_of(asked).token, job_of(asked).lease_until)
+    workforce.signal(alone, signal.SIGCONT)
+    log = workforce.logs[0]
+    wait_until(lambda: "lease_lost" in log.read_text(), seconds=20, what="the worker knows that it is too late")
+    now = (facts(asked), Entry.objects.count(), job_of(asked).token, job_of(asked).lease_until)
+    assert now == before
+    contract = settled(asked)
+    assert (contract.state, world.lines()) == ("verified", 1)
+    assert ("contract.in_doubt" in facts(asked)) == (at == "slow-after")

@@ -440,6 +440,24 @@ def test_q_a_late_worker_with_an_old_token_records_nothing(gate, ledger):
     assert contract.state == State.AUTHORIZED
 
 
+def test_q_a_worker_whose_lease_ran_out_records_nothing_though_nobody_took_over(gate, ledger):
+    contract = authorized()
+    attempt = _begun(contract)
+    running._keep_the_way_back(attempt)
+    result = running._execute(attempt)
+    before = facts(contract)
+    later = timezone.now() + timedelta(seconds=31)
+    late = {"execution_id": attempt.execution.pk, "lease": jobs.Lease(attempt.lease.job, later), "now": later}
+    with pytest.raises(jobs.LeaseLost):
+        running.executions.record_result(**late, result=result)
+    with pytest.raises(jobs.LeaseLost):
+        running.executions.keep_snapshot(**late, snapshot=Snapshot())
+    assert facts(contract) == before
+    assert settle(contract, seconds=32).state == State.VERIFIED
+    assert contract.executions.get().recovered
+    assert ledger.lines("ledger:a") == ["one"]
+
+
 def test_with_no_gate_registered_nothing_starts(monkeypatch, ledger):
     monkeypatch.setattr(gates, "_gates", {})
     contract = settle(authorized())

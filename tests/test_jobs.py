@@ -266,6 +266,30 @@ def test_an_expired_lease_is_taken_over_with_a_higher_token(work: Any) -> None:
 
 
 @pytest.mark.django_db
+def test_a_lease_that_ran_out_is_neither_renewed_nor_used_though_nobody_took_it_over(work: Any, sent: Any) -> None:
+    work(nothing)
+    job = owe()
+    claimed = jobs.claim(job.pk, now=NOW)
+    assert claimed is not None
+    late = NOW + timedelta(seconds=31)
+    resumed = Lease(claimed[0], late)
+    for write in (
+        resumed.fence,
+        resumed.renew,
+        lambda: resumed.progress(1),
+        lambda: resumed.finish({}),
+        lambda: jobs._finish(resumed, state=JobState.QUEUED, due_in=1),
+    ):
+        with pytest.raises(jobs.LeaseLost), transaction.atomic():
+            write()
+    found = fresh(job)
+    assert (found.state, found.token, found.lease_until) == (JobState.RUNNING, 1, NOW + timedelta(seconds=30))
+    assert jobs.sweep(late) == 1
+    assert jobs.run(job.pk, now=late)
+    assert (fresh(job).state, fresh(job).losses) == (JobState.COMPLETED, 1)
+
+
+@pytest.mark.django_db
 def test_a_late_runner_can_record_nothing(work: Any) -> None:
     def slow(job: Job, lease: Lease) -> dict[str, Any]:
         taken = jobs.claim(job.pk, now=NOW + timedelta(minutes=5))
@@ -303,7 +327,7 @@ def test_a_lease_is_renewed_while_its_job_runs(work: Any) -> None:
         seen.append(fresh(job).lease_until)
         assert lease.alive()
 
-    work(run, lease_seconds=0.6)
+    work(run, lease_seconds=3)
     with log.recording():
         job = jobs.enqueue(kind="test.work", subject_id="1", now=timezone.now())
     before = threading.active_count()
@@ -451,7 +475,7 @@ django.setup()
 from auditlog import jobs
 from auditlog.models import Job
 
-@jobs.runner("test.killed", lease_seconds=1.0, max_attempts=1)
+@jobs.runner("test.killed", lease_seconds=3.0, max_attempts=1)
 def run(job, lease):
     print("token", lease.token, flush=True)
     if "sleep" in sys.argv:
@@ -468,7 +492,7 @@ else:
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch, work: Any) -> Iterator[None]:
     """The kind of job that the other process runs, known here too."""
-    work(nothing, kind="test.killed", lease_seconds=1.0, max_attempts=1)
+    work(nothing, kind="test.killed", lease_seconds=3.0, max_attempts=1)
     return
 
 
@@ -494,7 +518,8 @@ def test_a_job_whose_worker_was_killed_is_run_again_with_a_higher_token(
     first = start("sleep")
     assert first.stdout is not None
     assert first.stdout.readline() == "token 1\n"
-    time.sleep(1.5)
+    claimed_until = fresh(job).lease_until or timezone.now()
+    processes.wait_until(lambda: claimed_until < timezone.now(), seconds=10, what="the lease as it was taken is over")
     second = start()
     assert second.communicate(timeout=60)[0] == "not to be had\n", "its lease is renewed while it runs"
     first.send_signal(signal.SIGKILL)

@@ -484,7 +484,11 @@ def locked(execution_id: UUID, lease: Lease) -> tuple[Execution, Contract]:
     Raises LeaseLost when the lease is over, or another job carries the attempt by now.
     """
     held = Execution.objects.filter(
-        pk=execution_id, job_id=lease.job_id, job__token=lease.token, job__state=JobState.RUNNING
+        pk=execution_id,
+        job_id=lease.job_id,
+        job__token=lease.token,
+        job__state=JobState.RUNNING,
+        job__lease_until__gt=lease.now(),
     )
     rows = held.select_for_update(of=("job", "contract", "self")).select_related("job", "contract", "revision")
     execution = rows.order_by().first()
