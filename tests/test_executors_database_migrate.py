@@ -239,7 +239,14 @@ NOTES_GONE = [
     "ALTER TABLE grace_migrations RENAME TO x; CREATE VIEW grace_migrations AS SELECT * FROM x",
     'DROP TABLE "GRACE_MIGRATIONS"',
 ]
-FIRED = "CREATE TRIGGER t AFTER INSERT ON orders BEGIN DELETE FROM grace_migrations; END"
+FIRED = {
+    "sqlite": ["CREATE TRIGGER t AFTER INSERT ON {on} BEGIN DELETE FROM grace_migrations; END"],
+    "postgres": [
+        "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS "
+        "$f$ BEGIN DELETE FROM grace_migrations; RETURN NULL; END $f$",
+        "CREATE TRIGGER t AFTER INSERT ON {on} EXECUTE FUNCTION forget()",
+    ],
+}
 DECOY = "CREATE TEMP TABLE grace_migrations AS SELECT * FROM main.grace_migrations; DELETE FROM main.grace_migrations"
 DYNAMIC = "EXECUTE 'DELETE FROM public.grace_' || 'migrations'"
 DEFINE = "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN DYNAMIC; RETURN NULL; END $f$"
@@ -297,13 +304,16 @@ def test_what_alters_graces_own_table_is_not_committed(
     left_alone(executor, shop, call(f"{MORE} {forgetting}"))
 
 
+@pytest.mark.parametrize("on", ["orders", "grace_migrations"])
 def test_a_trigger_that_was_there_before_does_not_alter_it_either(
-    executor: executors.Executor, on_sqlite: OnSqlite, listed: Any
+    executor: executors.Executor, shop: Shop, listed: Any, on: str
 ) -> None:
-    listed(on_sqlite)
-    with on_sqlite.connected() as connection:
-        connection.execute(FIRED)
-    left_alone(executor, on_sqlite, call("INSERT INTO orders VALUES (3, 1)"))
+    listed(shop)
+    assert executor.execute(call("SELECT 1", contract_id=uuid4()), Run()).ok
+    with shop.connected() as connection:
+        for statement in FIRED[shop.kind]:
+            connection.execute(statement.format(on=on))
+    left_alone(executor, shop, call("INSERT INTO orders VALUES (3, 1)"))
 
 
 @pytest.mark.parametrize("script", HIDDEN)

@@ -149,8 +149,8 @@ def _applied(connection: psycopg.Connection[Any], script: str, work: Work) -> bo
     if work.what in _ledger(connection, work.contract_id):
         connection.rollback()
         return False
+    noted = _notes(connection) | {work.note}
     _do(connection, inserting(work, _LEDGER))
-    noted = _notes(connection)
     connection.execute("SELECT set_config('grace.script', %s, true)", (script,))
     _do(connection, "DO $grace$ BEGIN EXECUTE current_setting('grace.script'); END $grace$")
     _do(connection, *_NOTHING_MORE)
