@@ -298,7 +298,7 @@ def run(job_id: UUID | str, *, now: datetime | None = None) -> bool:
         try:
             _attempt(job, lease, not_taken)
         except LeaseLost:
-            logger.warning("lease_lost", token=lease.token)
+            logger.warning("lease_lost", fencing_token=lease.token)
     return True
 
 

@@ -25,6 +25,7 @@ from .subjects import Subject
 VERSION = 1
 MAX_BYTES = 65_535
 SALT_BYTES = 16
+LABEL_CHARS = 200
 
 _COLUMNS = inserting.columns(Entry)
 _row = itemgetter(*_COLUMNS)
@@ -181,13 +182,13 @@ class _Rows:
             "recorded_at": draft.at,
             "fact": draft.fact.name_,
             "actor_kind": actor.kind,
-            "actor_id": actor.id,
+            "actor_id": redaction.scrub(actor.id),
             "subsystem": draft.fact.subsystem,
             "subject_kind": subject.kind,
-            "subject_id": str(subject.id),
+            "subject_id": redaction.scrub(str(subject.id)),
             "mission_id": draft.mission_id or around.mission_id,
             "contract_id": draft.contract_id or around.contract_id,
-            "correlation_id": around.correlation_id,
+            "correlation_id": redaction.scrub(around.correlation_id),
             "caused_by": draft.caused_by or draft.around.run(context.cause),
             "outcome": draft.outcome,
         }
@@ -215,9 +216,9 @@ def _document(columns: Mapping[str, Any], actor: Actor, subject: Subject, data: 
         "id": str(columns["id"]),
         "at": canonical.stamp(columns["recorded_at"]),
         "fact": columns["fact"],
-        "actor": {"kind": actor.kind, "id": actor.id, "label": actor.label},
+        "actor": {"kind": actor.kind, "id": columns["actor_id"], "label": _label(actor.label)},
         "subsystem": columns["subsystem"],
-        "subject": {"kind": subject.kind, "id": columns["subject_id"], "label": subject.label},
+        "subject": {"kind": subject.kind, "id": columns["subject_id"], "label": _label(subject.label)},
         "mission_id": _text(columns["mission_id"]),
         "contract_id": _text(columns["contract_id"]),
         "correlation_id": columns["correlation_id"],
@@ -226,6 +227,11 @@ def _document(columns: Mapping[str, Any], actor: Actor, subject: Subject, data: 
         "data": canonical.plain(redaction.scrub(data), "/data"),
         "commitments": [],
     }
+
+
+def _label(label: str) -> str:
+    # Cut afterwards: half a secret does not look like one.
+    return str(redaction.scrub(label))[:LABEL_CHARS]
 
 
 def _text(value: UUID | None) -> str | None:

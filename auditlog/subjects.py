@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Subject:
-    """The thing a fact is about: its kind ("contract", "person", ...), stable id and label for people."""
+    """The thing a fact is about: its kind ("contract", "person", ...), stable id, and label for people.
+
+    A label is given whole: the log withholds secrets from it and then cuts it.
+    """
 
     kind: str
     id: str

@@ -169,7 +169,7 @@ def _say(row: BreakGlass, fact: BreakGlassFact, *, by: Actor, text: str, now: da
     log.append(
         fact,
         actor=by,
-        subject=Subject("break_glass", str(row.pk), str(contract)[:200]),
+        subject=Subject("break_glass", str(row.pk), str(contract)),
         data={
             "action_type": contract.action_type,
             "target": contract.target,

@@ -161,7 +161,7 @@ def say(
     log.append(
         fact,
         actor=by,
-        subject=Subject("grant", str(grant.pk), f"{grant.action_type} on {grant.target}"[:200]),
+        subject=Subject("grant", str(grant.pk), f"{grant.action_type} on {grant.target}"),
         data={
             "agent": grant.agent.name,
             "action_type": grant.action_type,

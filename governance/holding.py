@@ -170,7 +170,7 @@ def say(hold: Hold, fact: HoldFact, *, reason: str, by: Actor, now: datetime) ->
     log.append(
         fact,
         actor=by,
-        subject=Subject("hold", str(hold.pk), str(hold)[:200]),
+        subject=Subject("hold", str(hold.pk), str(hold)),
         data={
             "scope": hold.scope,
             "pattern": hold.pattern,

@@ -22,7 +22,7 @@ AT_ONCE = 500
 
 def subject_of(request: ApprovalRequest) -> Subject:
     """A request as the subject of a log entry."""
-    return Subject("approval", str(request.pk), str(request.contract)[:200])
+    return Subject("approval", str(request.pk), str(request.contract))
 
 
 def next_look(request: ApprovalRequest) -> datetime | None:

@@ -386,7 +386,7 @@ def _record(webhook: Webhook, fact: WebhookFact, *, by: Actor, now: datetime) ->
     log.append(
         fact,
         actor=by,
-        subject=Subject("webhook", str(webhook.pk), place[:200]),
+        subject=Subject("webhook", str(webhook.pk), place),
         data={"url": place, "facts": list(webhook.facts)},
         now=now,
     )

@@ -37,7 +37,7 @@ def configuration(*, structured: bool, level: str) -> dict[str, Any]:
         )
     )
     # No traceback shows the values of local variables: they may be secrets, and drawing them takes minutes.
-    last = [structlog.processors.format_exc_info] if structured else [_for_terminal]
+    last = [structlog.processors.format_exc_info, *([] if structured else [_for_terminal])]
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -54,7 +54,7 @@ class CannotKeepUp(Refused):
 
 def subject_of(incident: Incident) -> Subject:
     """The incident as the subject of a log entry."""
-    return Subject("incident", str(incident.pk), str(incident)[:200])
+    return Subject("incident", str(incident.pk), str(incident))
 
 
 # --- taking in ---

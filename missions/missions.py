@@ -100,7 +100,7 @@ def tracked() -> bool:
 
 def subject_of(mission: Mission) -> Subject:
     """The mission as the subject of a log entry."""
-    return Subject("mission", str(mission.pk), mission.goal[:200])
+    return Subject("mission", str(mission.pk), mission.goal)
 
 
 def lock(mission_id: UUID) -> Mission:

@@ -145,7 +145,7 @@ class Draft:
 
 def subject_of(contract: Contract) -> Subject:
     """The contract as the subject of a log entry."""
-    return Subject("contract", str(contract.pk), str(contract)[:200])
+    return Subject("contract", str(contract.pk), str(contract))
 
 
 _expected: ContextVar[tuple[UUID, frozenset[str]] | None] = ContextVar("expected_contract", default=None)

@@ -61,7 +61,7 @@ def draw(*, contract_id: UUID, by: Actor, now: datetime) -> UUID | None:
         return log.append(
             LearningFact.INSIGHT,
             actor=by,
-            subject=Subject("record", contract.action_type, " / ".join(filter(None, stat.group.values()))[:200]),
+            subject=Subject("record", contract.action_type, " / ".join(filter(None, stat.group.values()))),
             data={
                 **stat.group,
                 "runs": stat.runs,

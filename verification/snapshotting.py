@@ -166,7 +166,7 @@ def _record(snapshot: Snapshot, fact: SnapshotFact, *, by: Actor, now: datetime)
     log.append(
         fact,
         actor=by,
-        subject=Subject("snapshot", str(snapshot.pk), str(snapshot)[:200]),
+        subject=Subject("snapshot", str(snapshot.pk), str(snapshot)),
         data={
             "snapshot_kind": snapshot.kind,
             "scope": snapshot.scope,
