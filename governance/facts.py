@@ -198,7 +198,7 @@ class LoginTried(TypedDict):
 class StandingChanged(TypedDict):
     """Somebody's (or a group's) say changed: `created`, `changed` or `deleted`, and what became different.
 
-    `flags` are the new values of is_active, is_staff and is_superuser; of a password only that it is another.
+    `flags` are the new values of is_active, is_staff and is_superuser; `login_changed`: the password is another one.
     """
 
     change: str
@@ -208,7 +208,7 @@ class StandingChanged(TypedDict):
     permissions_removed: NotRequired[list[str]]
     flags: NotRequired[dict[str, bool]]
     renamed: NotRequired[bool]
-    password: NotRequired[bool]
+    login_changed: NotRequired[bool]
 
 
 class SecondFactorTold(TypedDict):

@@ -81,7 +81,7 @@ def _difference(was: Standing, became: Standing) -> dict[str, object]:
             if then != now
         },
         "renamed": bool(was.name and became.name and was.name != became.name),
-        "password": was.password != became.password,
+        "login_changed": was.password != became.password,
     }
     return {name: value for name, value in found.items() if value}
 

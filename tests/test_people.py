@@ -57,7 +57,7 @@ def test_an_approver_is_not_made_in_silence(admin: Client, users: People) -> Non
     change(admin, ghost, groups=[group.pk])
     change(admin, ghost, is_superuser="on", is_staff="on")
     assert told() == [
-        ("ghost", {"change": "created", "flags": {"is_active": True}, "password": True}),
+        ("ghost", {"change": "created", "flags": {"is_active": True}, "login_changed": True}),
         ("ghost", {"change": "changed", "groups_added": ["reviewers"]}),
         (
             "ghost",
@@ -74,7 +74,7 @@ def test_a_password_is_told_and_not_which(admin: Client, users: People) -> None:
     assert admin.post(f"/admin/auth/user/{users.bea.pk}/password/", passwords).status_code == 302
     own = {"old_password": PASSWORD, "new_password1": OTHER, "new_password2": OTHER}
     assert admin.post("/admin/password_change/", own).status_code == 302
-    assert [data for _, data in told()] == [{"change": "changed", "password": True}] * 2
+    assert [data for _, data in told()] == [{"change": "changed", "login_changed": True}] * 2
     assert users.bea.pk != users.administrator.pk
 
 
