@@ -43,7 +43,7 @@ def test_p_whatever_is_killed_every_contract_is_settled_and_nothing_happens_twic
             stack.callback(each.stop.set)
         for worker in workers:
             worker.start()
-        _shake(estate.house, lambda: len(agent.asked) >= 2 * len(estate.acts))
+        _shake(estate.house, lambda: len(agent.asked) >= 4 * len(estate.acts))
         agent.stop.set()
         workers[0].join(150)
         assert not workers[0].is_alive()
@@ -55,9 +55,9 @@ def test_p_whatever_is_killed_every_contract_is_settled_and_nothing_happens_twic
     sys.stdout.write(f"seed {chance}: killed {dict(estate.house.killed)}; {dict(report)}\n")
     for each in agent.asked:
         _once_at_most(each)
-    for act in estate.acts:
-        asked = [each.state for each in agent.asked if each.act is act]
-        assert asked.count("verified") >= len(asked) / 2, report
+    verified = [each.act for each in agent.asked if each.state == "verified"]
+    assert len(verified) > len(agent.asked) / 2, report
+    assert all(act in verified for act in agent.acts), report
     assert len(PARTS) > FAULTS or set(PARTS) <= set(estate.house.killed)
     _nothing_comes_later(agent.asked)
     checked = estate.installation.manage("verify_log", "--full")
