@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import time_machine
 from django.conf import settings as django_settings
+from django.core.management import CommandError
+from django.db import OperationalError
 from django.test import TransactionTestCase
 from kombu import pools
 
@@ -49,14 +51,36 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+class Deadlock(Exception):
+    """PostgreSQL ended a transaction of ours so that another one could go on."""
+
+
+@contextmanager
+def _naming_deadlocks() -> Iterator[None]:
+    try:
+        yield
+    except (CommandError, OperationalError) as error:
+        if "deadlock detected" in f"{error} {error.__cause__}":
+            raise Deadlock from error
+        raise
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _flush_lifts_the_triggers() -> Iterator[None]:
     """Transactional tests empty every table afterwards; the log's tables refuse that unless asked well."""
     original = TransactionTestCase._fixture_teardown
 
-    def teardown(self: TransactionTestCase) -> None:
-        with _flushable():
+    def empty(self: TransactionTestCase) -> None:
+        with _naming_deadlocks(), _flushable():
             original(self)
+
+    def teardown(self: TransactionTestCase) -> None:
+        # A real worker may be at work on the tables that are emptied: PostgreSQL then ends one of the two, perhaps us.
+        for _ in range(5):
+            with suppress(Deadlock):
+                empty(self)
+                return
+        empty(self)
 
     TransactionTestCase._fixture_teardown = teardown
     yield

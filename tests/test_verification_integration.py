@@ -11,6 +11,7 @@ from auditlog import entries, integrity, sequencer
 from auditlog.models import Entry, Leaf
 from tests.harness.clients import config_change
 from tests.harness.people import People
+from tests.harness.processes import wait_until
 from tests.harness.story import CONTRACTS, Story, told
 from verification.models import Contract, Snapshot
 
@@ -95,8 +96,14 @@ def test_the_log_tells_who_what_and_why_under_one_correlation_id(story: Story) -
     # The reviewer's request had an id of its own; the story keeps the one it began with.
     assert {each.correlation_id for each in said} == {"from-the-agent"}
     assert Contract.objects.get(pk=asked["id"]).correlation_id == "from-the-agent"
-    shown = story.person(story.people.eve).data(f"{CONTRACTS}/{asked['id']}/events?limit=100")
-    assert [each["fact"] for each in shown] == [each.fact for each in said]
+    eve = story.person(story.people.eve)
+
+    def shown() -> list[str]:
+        return [each["fact"] for each in eve.data(f"{CONTRACTS}/{asked['id']}/events?limit=100")]
+
+    # On PostgreSQL an entry is shown once it has its place.
+    wait_until(lambda: len(shown()) == len(said), seconds=15, what="every entry has its place")
+    assert shown() == [each.fact for each in said]
 
 
 def test_the_chain_of_a_contract_is_in_the_tree_and_holds(story: Story) -> None:
