@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from shutil import make_archive
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 
-from . import canonical, entries, jobs, log, merkle, sequencer, signer, tree
+from . import canonical, entries, jobs, log, merkle, notes, sequencer, signer, tree
 from .actors import SYSTEM, Actor
 from .facts import AuditlogFact
 from .models import Checkpoint, Disclosure, Job, Leaf, Payload
@@ -69,7 +69,7 @@ def export(
     """Sign, and write a bundle of the log as it was signed into an empty directory.
 
     With `wanted` (as `entries.chosen` understands it), only those entries, each with its proof; the bundle says that
-    it is a subset. Raises ValueError for a fact that is none, NotEmpty, signer.SigningRefused.
+    it is a subset and what was asked for. Raises ValueError for a fact that is none, NotEmpty, signer.SigningRefused.
     """
     wanted = {name: value for name, value in (wanted or {}).items() if value not in (None, "")}
     chosen = entries.chosen(wanted)
@@ -209,7 +209,7 @@ class _Writer:
             (self.directory / "payloads" / f"{payload.pk}.json").write_bytes(bytes(payload.bytes))
 
     def finish(self, wanted: Mapping[str, Any], count: int, now: datetime) -> None:
-        """Checkpoints, key, policy, the program, and the manifest over all of them."""
+        """Checkpoints, key, policy, the program, and the signed manifest over all of them."""
         vkey = signer.key().verifier.vkey
         with (self.directory / "checkpoints.jsonl").open("w") as file:
             for note in self._notes():
@@ -229,7 +229,7 @@ class _Writer:
             "exported_at": canonical.stamp(now),
             "files": {str(path.relative_to(self.directory)): _digest(path) for path in self._files()},
         }
-        self._text("manifest.json", json.dumps(manifest, indent=2) + "\n")
+        seal(self.directory, manifest, signer.key())
 
     def _notes(self) -> Iterator[str]:
         """What was signed, oldest first and ours last; a subset needs only the last."""
@@ -243,6 +243,16 @@ class _Writer:
 
     def _text(self, name: str, text: str) -> None:
         (self.directory / name).write_text(text)
+
+
+def seal(directory: Path, manifest: Mapping[str, Any], by: notes.Signer) -> None:
+    """Write a manifest, and a note signed by the log over its hash: who was given a bundle cannot take from it.
+
+    The note cannot be taken for a checkpoint: its first line is another, and its second no number.
+    """
+    text = json.dumps(manifest, indent=2) + "\n"
+    (directory / "manifest.json").write_text(text)
+    (directory / "manifest.note").write_text(by.sign(f"{by.name}/bundle\n{sha256(text.encode()).hexdigest()}\n"))
 
 
 def _chunks(leaves: QuerySet[Leaf]) -> Iterator[list[Leaf]]:

@@ -200,8 +200,9 @@ def first_tenth(bundle: Path, count: int) -> Path:
     head = notes.Head(signer.key().name, count, merkle.root_at(count, tree.Nodes()))
     (part / "checkpoints.jsonl").write_text(json.dumps(signer.key().sign(head.text())) + "\n")
     manifest = json.loads((part / "manifest.json").read_text())
+    manifest |= {"entries": count, "size": count, "root": head.root.hex()}
     manifest["files"] = {name: exports._digest(part / name) for name in manifest["files"]}
-    (part / "manifest.json").write_text(json.dumps(manifest))
+    exports.seal(part, manifest, signer.key())
     return part
 
 

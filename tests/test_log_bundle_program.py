@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Iterable
 from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from auditlog import merkle, notes
+from auditlog import exports, merkle, notes
 from auditlog.bundle import verify
 
 SIGNER = notes.Signer("grace.invalid/log/program", b"\1" * 32)
@@ -48,7 +49,7 @@ def written(directory: Path, lines: Iterable[bytes], seen: Callable[[int], bool]
 
 
 def sign(directory: Path, heads: list[Head], by: notes.Signer = SIGNER) -> None:
-    """Write the checkpoints, and a manifest over everything."""
+    """Write the checkpoints, and a signed manifest over everything."""
     texts = [by.sign(notes.Head(SIGNER.name, *head).text()) for head in heads]
     checkpoints(directory, texts)
 
@@ -57,14 +58,24 @@ def checkpoints(directory: Path, texts: list[str]) -> None:
     (directory / "checkpoints.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
     files = {}
     for path in directory.rglob("*"):
-        if path.is_file() and path.name != "manifest.json":
+        if path.is_file() and not path.name.startswith("manifest."):
             with path.open("rb") as file:
                 files[str(path.relative_to(directory))] = file_digest(file, "sha256").hexdigest()
-    (directory / "manifest.json").write_text(json.dumps({"subset": False, "files": files}))
+    edge = merkle.Frontier()
+    for line in (directory / "entries.jsonl").read_bytes().splitlines():
+        edge.append(merkle.leaf_hash(line))
+    claims = {"entries": edge.size, "size": edge.size, "root": edge.root().hex()}
+    exports.seal(directory, {**claims, "subset": False, "wanted": {}, "files": files}, SIGNER)
 
 
-def check(directory: Path, *known: Head, every: bool = False) -> str:
-    return verify.check(directory, SIGNER.verifier.vkey, list(known), every)
+def claim(directory: Path, by: notes.Signer = SIGNER, **claims: Any) -> None:
+    """Have a signed manifest say something else."""
+    manifest = json.loads((directory / "manifest.json").read_text())
+    exports.seal(directory, manifest | claims, by)
+
+
+def check(directory: Path, *known: Head) -> str:
+    return verify.check(directory, SIGNER.verifier.vkey, list(known))
 
 
 def root_of(count: int) -> bytes:
@@ -81,7 +92,7 @@ def bundle(tmp_path: Path, count: int = 5, *, seen: Callable[[int], bool] = lamb
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 7, 8, 9, 255, 256, 257])
 def test_a_log_of_any_size_holds(tmp_path: Path, size: int) -> None:
     directory = written(tmp_path / "b", map(entry, range(size)), lambda _: True)
-    held = f"holds: all {size} entries of the log, and {size + 1} checkpoints; 0 personal values"
+    held = f"holds: all {size} entries of the log, and {size + 1} checkpoints with good signatures; 0 personal values"
     assert f"holds: {check(directory)}".startswith(held)
     assert check(directory, (size, root_of(size)), (0, merkle.EMPTY_ROOT))
 
@@ -138,26 +149,70 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path, heads: list[Hea
         check(directory)
 
 
-def test_the_last_signature_is_always_checked_and_every_one_on_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", range(6))
+def test_every_signature_is_checked(tmp_path: Path, which: int) -> None:
     directory = bundle(tmp_path)
-    heads = [notes.Head(SIGNER.name, size, root_of(size)).text() for size in (2, 5)]
-    good = [SIGNER.sign(text) for text in heads]
+    heads = [notes.Head(SIGNER.name, size, root_of(size)).text() for size in range(6)]
+    signed = [SIGNER.sign(text) for text in heads]
+    checkpoints(directory, signed)
+    assert ", and 6 checkpoints with good signatures" in check(directory)
     # Signed over another text, with the right name and hash.
-    bad = [f"{text}\n{SIGNER.sign('x' + text).partition(chr(10) * 2)[2]}" for text in heads]
-    checkpoints(directory, [bad[0], good[1]])
-    assert check(directory)
-    with pytest.raises(verify.Wrong, match="no good signature"):
-        check(directory, every=True)
-    checkpoints(directory, [good[0], bad[1]])
+    signed[which] = f"{heads[which]}\n{SIGNER.sign('x' + heads[which]).partition(chr(10) * 2)[2]}"
+    checkpoints(directory, signed)
     with pytest.raises(verify.Wrong, match="no good signature"):
         check(directory)
-    checkpoints(directory, good)
-    assert check(directory, every=True)
+
+
+def test_signatures_are_those_of_the_key_and_over_checkpoints_of_its_log(tmp_path: Path) -> None:
+    directory = bundle(tmp_path)
     sign(directory, [(2, root_of(2)), (5, root_of(5))], by=notes.Signer(SIGNER.name, bytes(32)))
     with pytest.raises(verify.Wrong, match="no good signature"):
         check(directory)
-    checkpoints(directory, [])
-    with pytest.raises(ValueError, match="Expecting value"):
+    checkpoints(directory, [SIGNER.sign(notes.Head("grace.invalid/log/other", 5, root_of(5)).text())])
+    with pytest.raises(verify.Wrong, match="a checkpoint of grace"):
+        check(directory)
+    for none in ([], ["\n"]):
+        checkpoints(directory, none)
+        with pytest.raises((verify.Wrong, IndexError)):
+            check(directory)
+
+
+# --- what the manifest says ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("false", [{"entries": 6}, {"size": 6}, {"root": "00" * 32}, {"entries": 0, "size": 0}])
+def test_a_manifest_that_says_otherwise_is_refused_whoever_signed_it(tmp_path: Path, false: dict[str, Any]) -> None:
+    directory = bundle(tmp_path)
+    claim(directory, **false)
+    with pytest.raises(verify.Wrong, match="not what the manifest speaks of"):
+        check(directory)
+
+
+@pytest.mark.parametrize(
+    "false", [{"entries": 6}, {"files": {}}, {"wanted": {"fact": "a"}}, {"more": 1}, {"subset": True}]
+)
+def test_a_manifest_that_is_not_the_signed_one_is_refused(tmp_path: Path, false: dict[str, Any]) -> None:
+    directory = bundle(tmp_path)
+    note = (directory / "manifest.note").read_text()
+    claim(directory, **false)
+    (directory / "manifest.note").write_text(note)
+    with pytest.raises(verify.Wrong, match="not the one that was signed"):
+        check(directory)
+    claim(directory, by=notes.Signer(SIGNER.name, bytes(32)))
+    with pytest.raises(verify.Wrong, match="no good signature"):
+        check(directory)
+
+
+def test_a_checkpoint_is_not_a_signature_under_a_manifest_nor_the_other_way_round(tmp_path: Path) -> None:
+    directory = bundle(tmp_path)
+    note = (directory / "manifest.note").read_text()
+    with pytest.raises(notes.NoteInvalid, match="not a checkpoint"):
+        notes.open_checkpoint(note, SIGNER.verifier)
+    (directory / "manifest.note").write_text(SIGNER.sign(notes.Head(SIGNER.name, 5, root_of(5)).text()))
+    with pytest.raises(verify.Wrong, match="not the one that was signed"):
+        check(directory)
+    checkpoints(directory, [note])
+    with pytest.raises(verify.Wrong):
         check(directory)
 
 
@@ -170,17 +225,32 @@ def test_a_commitment_is_read_from_its_place_only(tmp_path: Path) -> None:
     # The same value, which only the text of the entry speaks of.
     with pytest.raises(verify.Wrong, match="is not what was committed to"):
         check(written(tmp_path / "b", [entry(1)], bool, personal=True))
+    # Nor is anything passed off by a pointer that holds two commitments.
+    label = sha256(SALT + b"Ada").hexdigest()
+    forged = {
+        "line": 0,
+        "pointer": f'/actor/label","sha256":"{label}"}},{{"pointer":"/x',
+        "value": "Ada",
+        "salt": SALT.hex(),
+    }
+    (committed / "disclosures.jsonl").write_text(json.dumps(forged) + "\n")
+    sign(committed, [(1, merkle.root_of([merkle.leaf_hash(entry(1, personal=True))]))])
+    with pytest.raises(verify.Wrong, match="is not what was committed to"):
+        check(committed)
 
 
 def test_a_payload_is_what_its_name_says(tmp_path: Path) -> None:
     directory = bundle(tmp_path)
     (directory / "payloads").mkdir()
     payload = directory / "payloads" / f"{sha256(b'{}').hexdigest()}.json"
-    payload.write_text("{}")
-    assert check(directory)
-    payload.write_text("[]")
-    with pytest.raises(verify.Wrong, match="the entry that names it"):
-        check(directory)
+    for text, why in [("{}", None), ("[]", "not the file the manifest speaks of")]:
+        payload.write_text(text)
+        sign(directory, [(5, root_of(5))])
+        if why is None:
+            assert check(directory)
+        else:
+            with pytest.raises(verify.Wrong, match=why):
+                check(directory)
 
 
 # --- how much memory it takes ----------------------------------------------------------------------------------
@@ -205,7 +275,7 @@ def peak(directory: Path) -> int:
 def test_more_lines_take_no_more_memory(tmp_path: Path) -> None:
     def personal(directory: str, count: int) -> Path:
         lines = (entry(number, personal=True) for number in range(count))
-        return written(tmp_path / directory, lines, lambda size: size % 4 == 0, personal=True)
+        return written(tmp_path / directory, lines, lambda size: size % 40 == 0, personal=True)
 
     few, many = peak(personal("few", 1_000)), peak(personal("many", 40_000))
     assert many - few < 1024, f"{few} KB for 1,000 lines, {many} KB for 40,000"

@@ -23,7 +23,7 @@ class Command(BaseCommand):
     help = (
         "Sign the log and write it into an empty directory: entries.jsonl (line i is the exact bytes of leaf i), "
         "checkpoints, key, personal values, and verify.py, which checks all of it with Python's standard library. "
-        "With a filter the bundle holds a subset, says so, and proves each entry."
+        "With a filter the bundle holds a subset, says so, and proves each entry, but not that none is missing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
