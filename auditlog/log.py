@@ -182,13 +182,13 @@ class _Rows:
             "recorded_at": draft.at,
             "fact": draft.fact.name_,
             "actor_kind": actor.kind,
-            "actor_id": redaction.scrub(actor.id),
+            "actor_id": redaction.text(actor.id),
             "subsystem": draft.fact.subsystem,
             "subject_kind": subject.kind,
-            "subject_id": redaction.scrub(str(subject.id)),
+            "subject_id": redaction.text(str(subject.id)),
             "mission_id": draft.mission_id or around.mission_id,
             "contract_id": draft.contract_id or around.contract_id,
-            "correlation_id": redaction.scrub(around.correlation_id),
+            "correlation_id": around.correlation_id and redaction.text(around.correlation_id),
             "caused_by": draft.caused_by or draft.around.run(context.cause),
             "outcome": draft.outcome,
         }
@@ -231,7 +231,7 @@ def _document(columns: Mapping[str, Any], actor: Actor, subject: Subject, data: 
 
 def _label(label: str) -> str:
     # Cut afterwards: half a secret does not look like one.
-    return str(redaction.scrub(label))[:LABEL_CHARS]
+    return redaction.text(label)[:LABEL_CHARS]
 
 
 def _text(value: UUID | None) -> str | None:

@@ -66,7 +66,7 @@ def _known(name: str) -> _Name:
 
 
 def _read(name: str) -> _Name:
-    return _Name(_matches(name), _text(name))
+    return _Name(_matches(name), text(name))
 
 
 def _forget() -> None:
@@ -200,7 +200,7 @@ def _scrubbed(value: Any, spoken: Spoken) -> Any:
     """A value under a name that says nothing; `spoken` makes text of what is neither text nor JSON."""
     kind = type(value)
     if kind is str:
-        return _text(value)
+        return text(value)
     if value is None or kind is int or kind is bool or kind is float:
         return value
     if isinstance(value, Mapping):
@@ -209,7 +209,7 @@ def _scrubbed(value: Any, spoken: Spoken) -> Any:
         return [_scrubbed(item, spoken) for item in value]
     if isinstance(value, str):
         return _looked_at(value)
-    return value if spoken is None else _text(spoken(value))
+    return value if spoken is None else text(spoken(value))
 
 
 def _object(value: Mapping[Any, Any], spoken: Spoken) -> dict[Any, Any]:
@@ -263,15 +263,15 @@ _HEADERS = ("authorization", "cookie")
 _KINDS = ("secret:", "secrets:", "token:", "tokens:", "key:", "keys:", "credential:", "credentials:")
 
 
-def _text(text: str) -> str:
+def text(said: str) -> str:
     """A text without what looks like a secret in it, and without what it says of a secret name."""
-    if _PLAIN.fullmatch(text) or text in _harmless:
-        return text
-    found = _looked_at(text)
-    if found == text and len(text) <= LONG:
+    if said in _harmless or _PLAIN.fullmatch(said):
+        return said
+    found = _looked_at(said)
+    if found == said and len(said) <= LONG:
         if len(_harmless) >= MANY:
             _harmless.clear()
-        _harmless.add(text)
+        _harmless.add(said)
     return found
 
 

@@ -144,6 +144,18 @@ def test_m_a_grant_that_was_widened_in_its_row_lets_nothing_run(granted, edit):
     assert (contract.state, granted.read()) == (State.CANCELLED, {"port": 8000})
 
 
+def test_m_a_grant_whose_condition_names_a_secret_is_as_recorded(world):
+    asked = ask(world, when="parameters.merge.port < 10000 && 'token=hunter22' != ''")
+    for person in (world.people.bea, world.people.cem):
+        world.decide(asked.approval, person)
+    world.settle()
+    contract = world.submit().contract
+    world.settle()
+    contract.refresh_from_db()
+    assert (contract.state, world.read()) == (State.VERIFIED, {"port": 9000})
+    assert not Entry.objects.filter(bytes__contains=b"hunter22").exists()
+
+
 def test_m_a_grant_nobody_gave_lets_nothing_run(world):
     Grant.objects.create(
         agent=world.agent,
