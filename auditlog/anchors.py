@@ -23,6 +23,9 @@ from .notes import Head, NoteInvalid, Verifier, open_checkpoint
 
 logger = structlog.get_logger(__name__)
 
+TAIL = 8192
+"""Bytes from the end of the anchor file in which its last line begins."""
+
 
 @dataclass(frozen=True)
 class Anchor:
@@ -57,14 +60,16 @@ def register(name: str) -> Callable[[Publish], Publish]:
     return add
 
 
-def publish(head: Head, note: str, signed_at: datetime) -> None:
-    """Tell every place switched on; one that fails is logged and holds up nobody."""
-    anchor = Anchor(head, note, canonical.stamp(signed_at))
+def publish(head: Head, note: str, signed_at: datetime) -> list[str]:
+    """Tell every place switched on; returns which took it. One that fails is logged and holds up nobody."""
+    anchor, told = Anchor(head, note, canonical.stamp(signed_at)), []
     for name in settings.LOG_ANCHORS:
         try:
             _places[name](anchor)
+            told.append(name)
         except Exception:
             logger.exception("anchor_failed", anchor=name, size=head.size)
+    return told
 
 
 def path() -> Path:
@@ -96,29 +101,38 @@ def to_syslog(anchor: Anchor) -> None:
     )
 
 
-def read(verifier: Verifier, after: int = 0) -> Iterator[tuple[int, Head | None]]:
-    """The lines of the anchor file: line number (from 1) and its head, or None for a line that does not verify.
+@dataclass(frozen=True)
+class Line:
+    """A line of the anchor file: its number, where it begins in bytes, and its head, or None when it does not verify.
 
-    Those that begin in the first `after` bytes are left out (none, when the file is not even that long).
+    Numbers count from 1; 0 when it is only known to be the last.
     """
+
+    number: int
+    begins: int
+    head: Head | None
+
+
+def read(verifier: Verifier) -> Iterator[Line]:
+    """The lines of the anchor file."""
     if not length():
         return
-    begins, after = 0, after if after <= length() else 0
+    begins = 0
     with path().open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if begins >= after:
-                yield number, _head(line, verifier)
-            begins += len(line)
+        for number, raw in enumerate(file, 1):
+            yield Line(number, begins, _head(raw, verifier))
+            begins += len(raw)
 
 
-def last(verifier: Verifier, after: int = 0) -> tuple[int, Head | None] | None:
-    """The last line of the anchor file, as `read` gives it, without reading the rest (its number is 0)."""
-    if length() in (0, after):
+def last(verifier: Verifier) -> Line | None:
+    """The last line of the anchor file, without reading the rest."""
+    end = length()
+    if not end:
         return None
     with path().open("rb") as file:
-        file.seek(max(after if after < length() else 0, length() - 8192))
-        lines = file.read().splitlines()
-    return (0, _head(lines[-1], verifier)) if lines else None
+        file.seek(max(0, end - TAIL))
+        raw = file.read().splitlines(keepends=True)[-1]
+        return Line(0, file.tell() - len(raw), _head(raw, verifier))
 
 
 def _head(line: bytes, verifier: Verifier) -> Head | None:

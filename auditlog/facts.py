@@ -191,10 +191,11 @@ class JobEndedData(JobData):
 
 
 class CheckpointData(TypedDict):
-    """A signed checkpoint; `root` is hex."""
+    """A signed checkpoint; `root` is hex, `anchors` are the places that took it."""
 
     size: int
     root: str
+    anchors: list[str]
 
 
 class IntegrityData(TypedDict):

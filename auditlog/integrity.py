@@ -7,8 +7,8 @@ outside, then the tree, so that nothing honest looks newer than the tree.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from time import monotonic
 
 from django.conf import settings
 from django.db import IntegrityError, connection
-from django.db.models import Exists, Min, OuterRef, QuerySet
+from django.db.models import Exists, Min, OuterRef
 
 from . import (
     findings,
@@ -25,20 +25,19 @@ from . import (
     log,
     merkle,
     mesh,
-    outside,
     roles,
     sequencer,
     signer,
     tree,
     triggers,
+    witnesses,
 )
 from .actors import SYSTEM
 from .facts import AuditlogFact
 from .findings import Found
-from .models import Checkpoint, Disclosure, Entry, IntegrityRun, Leaf, Payload, Pending, Tree
+from .models import Disclosure, Entry, IntegrityRun, Leaf, Payload, Pending, Tree
 from .subjects import Subject
-from .walking import CHUNK, NAMED_AT_MOST, Progress, Walk
-from .witnesses import Witnesses
+from .walking import NAMED_AT_MOST, Progress, Walk
 
 SLICES = 96
 WHOLE_WHEN_UNDER = 100_000
@@ -70,7 +69,7 @@ def check(now: datetime, *, full: bool = False, progress: Progress | None = None
     start = merkle.Frontier() if whole else _verified(head)
     report = _run(findings.FULL if whole else "incremental", now, start, progress, every=whole)
     if whole:
-        report.found += _side_tables(lambda: None)
+        report.found += _side_tables()
     return report
 
 
@@ -99,14 +98,14 @@ def check_daily(now: datetime) -> IntegrityRun | None:
     _catch_up(now)
     began = monotonic()
 
-    def go_on() -> None:
+    def go_on(done: int, total: int) -> None:
         at = now + timedelta(seconds=monotonic() - began)
         _place(at)
         signer.sign_if_due(at)
 
-    report = _run(findings.FULL, now, merkle.Frontier(), lambda done, total: go_on(), every=True)
+    report = _run(findings.FULL, now, merkle.Frontier(), go_on, every=True)
     report.slice_number = _last_slice()
-    report.found += _side_tables(go_on) + _house(now)
+    report.found += _side_tables() + _house(now)
     report.duration_ms = int((monotonic() - began) * 1000)
     return _keep(report, now)
 
@@ -137,24 +136,19 @@ def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress |
     began = monotonic()
     report = Report(level, from_index=start.size, frontier=start)
     verifier = signer.verifier()
-    # What was seen before somebody accepted another log is not held against it.
-    begun = outside.beginning()
-    signed = Checkpoint.objects.filter(pk__gt=begun.checkpoint).order_by("pk")
-    witnesses = Witnesses(begun)
-    witnesses.gather(signed if every else signed.filter(size__gte=start.size), verifier, every=every)
-    report.checkpoints = witnesses.checkpoint_count
-    remembered = outside.memory()
+    seen = witnesses.ask(verifier, since=None if every else start.size)
+    report.checkpoints = seen.checkpoint_count
     head = tree.head()
     report.size, report.root = head.size, bytes(head.root)
-    report.found += witnesses.found
+    report.found += seen.found
     report.found += _counts(report)
     report.found += _stalled(now)
-    report.checkpoint_size = max((size for size, _ in witnesses.heads), default=None)
-    if remembered is not None:
-        witnesses.heads[remembered.size, remembered.root] = ("signer", "the signer's memory")
-    elif Checkpoint.objects.exists():
-        report.found += signer.disagreements(head)
-    report.found += _walk(report, head, witnesses, progress)
+    report.checkpoint_size = max((size for size, _ in seen.heads), default=None)
+    walk = Walk(start, head.size, beside=every)
+    report.found += _walk(walk, head, seen, progress)
+    report.found += witnesses.gone(walk.said, seen, verifier, every=every)
+    report.found += _erased(walk)
+    report.frontier = walk.frontier
     report.found += _state(head)
     report.found = _unique(report.found)
     report.duration_ms = int((monotonic() - began) * 1000)
@@ -270,19 +264,25 @@ def _state(head: Tree) -> list[Found]:
     ]
 
 
-def _walk(report: Report, head: Tree, witnesses: Witnesses, progress: Progress | None) -> list[Found]:
+def _walk(walk: Walk, head: Tree, seen: witnesses.Witnesses, progress: Progress | None) -> list[Found]:
     """Everything from the starting point to the end, leaf by leaf, and every root somebody has seen on the way."""
-    walk = Walk(report.frontier, head.size)
-    walk.wanted |= {size for size, _ in witnesses.heads}
+    walk.wanted |= {size for size, _ in seen.heads}
     found = list(walk.run(progress))
     if walk.broken:
         found.append(Found("tree_incomplete", "tree", "Leaves are missing: no root after them can be computed."))
     elif walk.frontier.root() != bytes(head.root):
         found.append(_where(walk.frontier, head))
-    for seen, who in witnesses.heads.items():
-        found += _seen(walk, head, seen, who)
-    report.frontier = walk.frontier
-    return found
+    return found + _contradicted(walk, head, seen)
+
+
+def _contradicted(walk: Walk, head: Tree, seen: witnesses.Witnesses) -> list[Found]:
+    """Whom the log contradicts: of each the first root that is another one now, and the last that is gone."""
+    named: dict[tuple[str, str], Found] = {}
+    for (size, root), (subject, words) in sorted(seen.heads.items()):
+        for each in _seen(walk, head, (size, root), (subject, words)):
+            if each.kind == "truncated" or (each.kind, subject) not in named:
+                named[each.kind, subject] = each
+    return list(named.values())
 
 
 def _where(computed: merkle.Frontier, head: Tree) -> Found:
@@ -323,34 +323,35 @@ def _slice(number: int, end: int) -> list[Found]:
     return list(walk.run())
 
 
-def _side_tables(go_on: Callable[[], None]) -> list[Found]:
-    """What stands beside the log is what the log committed to. `go_on` is called now and then."""
-    found = []
-    for rows in _chunks(Disclosure.objects.order_by("pk")):
-        go_on()
-        documents = {
-            pk: json.loads(bytes(raw))
-            for pk, raw in Entry.objects.filter(pk__in={row.entry_id for row in rows}).values_list("pk", "bytes")
-        }
-        for row in rows:
-            committed = documents.get(row.entry_id, {}).get("commitments", [])
-            mine = {"pointer": row.pointer, "sha256": log.commitment(row.value, bytes(row.salt))}
-            if mine not in committed:
-                name = f"entry {row.entry_id}"
-                found.append(Found("disclosure_edited", name, f"{row.pointer} of {name} is not what was committed to."))
+def _erased(walk: Walk) -> list[Found]:
+    """Personal values that are gone were erased, which the log says of each."""
+    if not walk.gone:
+        return []
+    erased: Counter[str] = Counter()
+    for row in Entry.objects.filter(fact=AuditlogFact.ERASED.name_).iterator():
+        # What cannot be read is found elsewhere.
+        with suppress(ValueError, KeyError, TypeError):
+            erased[f"{row.subject_kind}:{row.subject_id}"] += int(row.data["disclosures"])
+    return [
+        Found("disclosure_missing", owner, f"{count - erased[owner]} personal values of {owner} are gone, not erased.")
+        for owner, count in sorted(walk.gone.items())
+        if count > erased[owner]
+    ]
+
+
+def _side_tables() -> list[Found]:
+    """What stands beside the log belongs to it."""
+    strays = Disclosure.objects.filter(~Exists(Entry.objects.filter(pk=OuterRef("entry_id")))).order_by("pk")
+    found = [
+        Found("disclosure_edited", f"entry {row.entry_id}", f"{row.pointer} is kept of {row.entry_id}, which is gone.")
+        for row in strays[:NAMED_AT_MOST]
+    ]
     for payload in Payload.objects.iterator(chunk_size=100):
         if sha256(bytes(payload.bytes)).hexdigest() != payload.pk:
             found.append(
                 Found("payload_edited", f"payload {payload.pk}", f"Payload {payload.pk} does not have its hash.")
             )
     return found
-
-
-def _chunks(rows: QuerySet[Disclosure]) -> Iterator[list[Disclosure]]:
-    last = 0
-    while chunk := list(rows.filter(pk__gt=last)[:CHUNK]):
-        yield chunk
-        last = chunk[-1].pk
 
 
 def _unique(found: Sequence[Found]) -> list[Found]:

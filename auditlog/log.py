@@ -252,6 +252,12 @@ def _personal_members(
         yield "/subject/label", owner
 
 
+def owner_of(pointer: str, document: Mapping[str, Any]) -> str:
+    """Whom a personal value of a document belongs to, as `erasure` names them."""
+    actor, subject = document["actor"], document["subject"]
+    return f"person:{actor['id']}" if pointer == "/actor/label" else f"{subject['kind']}:{subject['id']}"
+
+
 def _commit_to(document: dict[str, Any], pointer: str, owner: str) -> tuple[str, str, bytes, str]:
     """Put a commitment in the place of a personal value; returns what discloses it, and who it belongs to."""
     _, parent, name = pointer.split("/")

@@ -7,8 +7,10 @@ another one is accepted on this host, beside the memory, or not at all.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from . import anchors, canonical, findings, log, merkle, notes, outside, tree
 from .actors import SYSTEM, Actor
 from .facts import AuditlogFact
 from .findings import Found
-from .models import Checkpoint, Finding, Leaf, Tree
+from .models import Checkpoint, Entry, Finding, Leaf, Tree
 from .outside import Beginning, Memory
 from .refusals import Refused
 from .subjects import Subject
@@ -36,6 +38,15 @@ class SigningRefused(Refused):
 
     code = "signing_refused"
     kind = Refused.Kind.CONFLICT
+
+
+@dataclass(frozen=True)
+class Said:
+    """A head that an entry of the log says was signed, and the anchors that took it."""
+
+    size: int
+    root: bytes
+    anchors: tuple[str, ...]
 
 
 class NotTheSigningHost(Refused):
@@ -133,14 +144,44 @@ def latest() -> Checkpoint | None:
     return Checkpoint.objects.order_by("-pk").first()
 
 
+def last_said() -> Said | None:
+    """The head the log says was signed last, whatever became of the checkpoint."""
+    signed = Entry.objects.filter(fact=AuditlogFact.CHECKPOINT_SIGNED.name_).order_by("-recorded_at", "-pk")
+    entry = signed.first()
+    return None if entry is None else said(bytes(entry.bytes))
+
+
+def said(raw: bytes) -> Said | None:
+    """The head an entry about a signed checkpoint says was signed; None when it is not to be understood."""
+    try:
+        data = json.loads(raw)["data"]
+        return Said(int(data["size"]), bytes.fromhex(data["root"]), tuple(data["anchors"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def recollection() -> tuple[Memory | None, list[Found]]:
+    """What the signer remembers, and what is wrong with that."""
+    # Asked before the memory, which is written before them.
+    said = last_said()
+    last = Checkpoint.objects.filter(pk__gt=outside.beginning().checkpoint).order_by("-pk").first()
+    newest = max((each.size for each in (said, last) if each), default=None)
+    remembered = outside.memory()
+    if newest is None or (remembered is not None and remembered.size >= newest):
+        return remembered, []
+    if remembered is None:
+        return None, [Found("memory_missing", "signer", "Checkpoints were signed, but the signer's memory is gone.")]
+    behind = f"The signer remembers the size {remembered.size}, and {newest} was signed after that."
+    return remembered, [Found("memory_behind", "signer", behind)]
+
+
 def disagreements(head: Tree) -> list[Found]:
     """Where the tree does not extend what the signer remembers, or has not the root it says."""
-    remembered = outside.memory()
+    remembered, found = recollection()
     if remembered is None:
-        if Checkpoint.objects.exists():
-            return [Found("memory_missing", "signer", "Checkpoints were signed, but the signer's memory is gone.")]
-        return own_root(head)
-    return disagreement(head, remembered.size, remembered.root, "signer", "the signer's memory") or own_root(head)
+        return found + own_root(head)
+    found += disagreement(head, remembered.size, remembered.root, "signer", "the signer's memory")
+    return found or own_root(head)
 
 
 def own_root(head: Tree) -> list[Found]:
@@ -195,7 +236,7 @@ def key() -> notes.Signer:
     """The log's key; made when nothing has been signed yet. Raises SigningRefused when it was lost."""
     path = _key_path()
     if not path.exists():
-        if Checkpoint.objects.exists():
+        if Checkpoint.objects.exists() or last_said() or outside.memory():
             raise SigningRefused("Checkpoints were signed, but the log's key is gone.")
         _make_key(path)
     return notes.Signer.parse(path.read_text())
@@ -219,14 +260,14 @@ def _sign(head: Tree, now: datetime) -> Checkpoint:
     note = signer.sign(statement.text())
     # Remembered first: a signature nobody remembers could be followed by one that contradicts it.
     outside.remember(Memory(head.size, bytes(head.root), canonical.stamp(signed_at)))
-    anchors.publish(statement, note, signed_at)
+    told = anchors.publish(statement, note, signed_at)
     with log.recording():
         checkpoint = Checkpoint.objects.create(size=head.size, root=bytes(head.root), note=note, signed_at=signed_at)
         log.append(
             AuditlogFact.CHECKPOINT_SIGNED,
             actor=SYSTEM,
             subject=Subject("log", signer.name),
-            data={"size": head.size, "root": bytes(head.root).hex()},
+            data={"size": head.size, "root": bytes(head.root).hex(), "anchors": told},
             now=now,
         )
     return checkpoint

@@ -69,7 +69,7 @@ def _anchor(name: str, verifier: Verifier | None, size: int) -> AnchorStanding:
     told = anchors.last(verifier) if name == "file" and verifier is not None else None
     if told is None:
         return AnchorStanding(name)
-    last = told[1]
+    last = told.head
     if last is None or last.size > size:
         return AnchorStanding(name, None if last is None else last.size, agrees=False)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,9 +11,10 @@ from uuid import UUID
 
 from django.conf import settings
 
-from . import canonical, merkle
+from . import canonical, log, merkle, signer
+from .facts import AuditlogFact
 from .findings import Found
-from .models import Entry, Leaf, Tile
+from .models import Disclosure, Entry, Leaf, Tile
 
 CHUNK = 1024
 NAMED_AT_MOST = 50
@@ -23,13 +25,19 @@ Progress = Callable[[int, int], None]
 class Walk:
     """Recomputes the tree from the entries' bytes, comparing every stored step with what it computes."""
 
-    def __init__(self, start: merkle.Frontier, end: int) -> None:
+    def __init__(self, start: merkle.Frontier, end: int, *, beside: bool = False) -> None:
+        """From a frontier to a size; with `beside`, personal values are held against their commitments as well."""
         self.start = start.size
         self.end = end
         self.frontier = merkle.Frontier(start.size, start.hashes)
         self.wanted: set[int] = set()
         self.roots: dict[int, bytes] = {start.size: start.root()}
         self.broken = False
+        # The heads the log says were signed, and how many personal values are gone of whom.
+        self.said: list[signer.Said] = []
+        self.gone: Counter[str] = Counter()
+        self._beside = beside
+        self._documents: dict[UUID, dict[str, Any]] = {}
         self._sequenced_at: datetime | None = None
         self._recorded_at: datetime | None = None
         self._tolerance = timedelta(minutes=settings.LOG_CLOCK_TOLERANCE_MINUTES)
@@ -60,6 +68,9 @@ class Walk:
                 if self.frontier.size in self.wanted:
                     self.roots[self.frontier.size] = self.frontier.root()
         yield from _tiles(first, end, rows)
+        if self._beside:
+            yield from self._disclosures()
+        self._documents.clear()
 
     def _leaf(
         self, index: int, row: tuple[int, UUID, bytes, datetime], entry: dict[str, Any] | None
@@ -76,9 +87,31 @@ class Walk:
                 f"leaf {index}",
                 f"The content of entry {entry_id} (leaf {index}) is not what its leaf was computed from.",
             )
-        yield from _projections(index, entry)
+        document = yield from _projections(index, entry)
+        if document is not None and computed == stored:
+            self._hear(entry_id, document, bytes(entry["bytes"]))
         # What was found is named here; the way from the leaf to the root is a question of its own.
         return stored
+
+    def _hear(self, entry_id: UUID, document: dict[str, Any], raw: bytes) -> None:
+        if self._beside:
+            self._documents[entry_id] = document
+        if document["fact"] == AuditlogFact.CHECKPOINT_SIGNED.name_ and (said := signer.said(raw)):
+            self.said.append(said)
+
+    def _disclosures(self) -> Iterator[Found]:
+        """Values kept are those committed to; those that are not kept are counted."""
+        committed = {
+            (entry_id, each["pointer"]): each
+            for entry_id, document in self._documents.items()
+            for each in _commitments(document)
+        }
+        for row in Disclosure.objects.filter(entry_id__in={entry_id for entry_id, _ in committed}).order_by("pk"):
+            mine = {"pointer": row.pointer, "sha256": log.commitment(row.value, bytes(row.salt))}
+            if committed.pop((row.entry_id, row.pointer), None) != mine:
+                name = f"entry {row.entry_id}"
+                yield Found("disclosure_edited", name, f"{row.pointer} of {name} is not what was committed to.")
+        self.gone.update(log.owner_of(pointer, self._documents[entry_id]) for entry_id, pointer in committed)
 
     def _times(self, index: int, sequenced_at: datetime, entry: dict[str, Any] | None) -> Iterator[Found]:
         if self._sequenced_at is not None and sequenced_at < self._sequenced_at:
@@ -108,14 +141,15 @@ def _entries(ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     return {row["id"]: {**row} for row in Entry.objects.filter(pk__in=ids).values()}
 
 
-def _projections(index: int, entry: dict[str, Any]) -> Iterator[Found]:
-    """Columns are copies of what the bytes say."""
+def _projections(index: int, entry: dict[str, Any]) -> Generator[Found, None, dict[str, Any] | None]:
+    """Columns are copies of what the bytes say; gives the document in them, or None when there is none."""
     subject = f"leaf {index}"
     try:
-        said = _as_columns(json.loads(bytes(entry["bytes"])))
+        document: dict[str, Any] = json.loads(bytes(entry["bytes"]))
+        said = _as_columns(document)
     except (ValueError, KeyError, TypeError):
         yield Found("entry_unreadable", subject, f"Entry {entry['id']} (leaf {index}) cannot be parsed.")
-        return
+        return None
     stored = {
         name: canonical.stamp(value) if name == "recorded_at" else str(value) if isinstance(value, UUID) else value
         for name, value in entry.items()
@@ -126,6 +160,7 @@ def _projections(index: int, entry: dict[str, Any]) -> Iterator[Found]:
             subject,
             f"Columns of entry {entry['id']} (leaf {index}) differ from its content: {', '.join(wrong)}.",
         )
+    return document
 
 
 def _as_columns(document: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +179,12 @@ def _as_columns(document: dict[str, Any]) -> dict[str, Any]:
         "caused_by": document["caused_by"],
         "outcome": document["outcome"],
     }
+
+
+def _commitments(document: dict[str, Any]) -> list[dict[str, str]]:
+    """What a document commits to; whoever owns the database can write one that is no entry of ours."""
+    found = document.get("commitments")
+    return [each for each in found if isinstance(each, dict) and "pointer" in each] if isinstance(found, list) else []
 
 
 def _tiles(first: int, end: int, rows: dict[int, tuple[int, UUID, bytes, datetime]]) -> Iterator[Found]:

@@ -1,58 +1,150 @@
-"""Everybody who has seen a root of the log: signed checkpoints, the anchor file, the signer's memory."""
+"""Everybody who has seen a root of the log: signed checkpoints, the anchor file, the signer's memory.
+
+Evidence that was deleted contradicts nothing, so each is held against the others as well. The signer writes its memory
+first, then the anchors, and then in one transaction the checkpoint and an entry of the log that says so.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db.models import QuerySet
+from django.conf import settings
+from django.db.models import Q
 
-from . import anchors, notes, outside
+from . import anchors, notes, outside, signer
 from .findings import Found
 from .models import Checkpoint
+from .signer import Said
+
+CHUNK = 1000
+NAMED_AT_MOST = 50
+
+Head = tuple[int, bytes]
 
 
 @dataclass
 class Witnesses:
-    """Everybody who has seen a root: checkpoints, the anchor file, the signer's memory."""
+    """What was seen, and what is wrong with who says so."""
 
-    begun: outside.Beginning
     checkpoint_count: int = 0
     # The size and root that were seen, by whom, and that in words.
-    heads: dict[tuple[int, bytes], tuple[str, str]] = field(default_factory=dict)
+    heads: dict[Head, tuple[str, str]] = field(default_factory=dict)
+    told: set[Head] = field(default_factory=set)
     found: list[Found] = field(default_factory=list)
 
-    def gather(self, checkpoints: QuerySet[Checkpoint], verifier: notes.Verifier | None, *, every: bool) -> None:
-        """Ask them; of the anchors only the last without `every`."""
-        previous: Checkpoint | None = None
-        for row in checkpoints.iterator():
-            self.checkpoint_count += 1
-            self._add(row, verifier, previous)
-            previous = row
-        if self.checkpoint_count and verifier is None:
-            self.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
-        if verifier is not None:
-            self._add_anchors(verifier, every=every)
 
-    def _add(self, row: Checkpoint, verifier: notes.Verifier | None, previous: Checkpoint | None) -> None:
-        name = f"checkpoint {row.pk}"
-        if verifier is not None:
-            try:
-                head = notes.open_checkpoint(row.note, verifier)
-            except notes.NoteInvalid as error:
-                self.found.append(Found("checkpoint_signature", name, f"{name} of size {row.size}: {error}."))
-                return
-            if (head.size, head.root) != (row.size, bytes(row.root)):
-                self.found.append(Found("checkpoint_edited", name, f"{name} is not what its signed note says."))
-            self.heads.setdefault((head.size, head.root), (name, name))
+def ask(verifier: notes.Verifier | None, *, since: int | None = None) -> Witnesses:
+    """Ask everybody; with `since`, only about checkpoints of this size or larger, the last one, and the last anchor."""
+    witnesses = Witnesses()
+    # In the opposite order of that in which they are written: nobody honest is behind somebody asked earlier.
+    said = signer.last_said()
+    begun = outside.beginning()
+    _ask_checkpoints(witnesses, verifier, begun, since)
+    if verifier is None:
+        if witnesses.checkpoint_count:
+            witnesses.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
+    elif since is None:
+        _ask_anchors(witnesses, verifier, begun)
+    else:
+        _ask_last_anchor(witnesses, verifier, begun, said)
+    remembered, wrong = signer.recollection()
+    witnesses.found += wrong
+    if remembered is not None:
+        witnesses.heads[remembered.size, remembered.root] = ("signer", "the signer's memory")
+    return witnesses
+
+
+def gone(said: Sequence[Said], seen: Witnesses, verifier: notes.Verifier | None, *, every: bool) -> list[Found]:
+    """Which of the heads the log says were signed are nowhere to be found any more; asked after the log was read.
+
+    With `every`, those that the anchor file was told as well.
+    """
+    kept: set[Head] = set()
+    for first in range(0, len(said), CHUNK):
+        sizes = [each.size for each in said[first : first + CHUNK]]
+        rows = Checkpoint.objects.filter(size__in=sizes).values_list("size", "root")
+        kept |= {(size, bytes(root)) for size, root in rows}
+    found = _named("checkpoint_missing", UNSIGNED, [each for each in said if (each.size, each.root) not in kept])
+    if verifier is None or not every or "file" not in settings.LOG_ANCHORS:
+        return found
+    told = {(each.size, each.root): each for each in said if "file" in each.anchors}
+    if told.keys() - seen.told:
+        # What was told while the log was read.
+        seen.told |= {(line.head.size, line.head.root) for line in anchors.read(verifier) if line.head}
+    return found + _named("anchor_missing", UNTOLD, [each for head, each in told.items() if head not in seen.told])
+
+
+UNSIGNED = "The checkpoint of size {} was signed, and is gone."
+UNTOLD = "The anchor file was told the head of size {}, and does not hold it."
+
+
+def _named(kind: str, sentence: str, missing: Sequence[Said]) -> list[Found]:
+    found = [Found(kind, f"head {each.size}", sentence.format(each.size)) for each in missing[:NAMED_AT_MOST]]
+    if more := missing[NAMED_AT_MOST:]:
+        sizes = f"{more[0].size} to {more[-1].size}"
+        found.append(Found(kind, f"heads {sizes}", f"{sentence.format(sizes)} {len(more)} in all."))
+    return found
+
+
+def _ask_checkpoints(
+    witnesses: Witnesses, verifier: notes.Verifier | None, begun: outside.Beginning, since: int | None
+) -> None:
+    """What was signed before somebody accepted another log is not held against it."""
+    rows = Checkpoint.objects.filter(pk__gt=begun.checkpoint)
+    if since is not None:
+        last = rows.order_by("-pk").values("pk")[:1]
+        rows = rows.filter(Q(size__gte=since) | Q(pk__in=last))
+    previous: Checkpoint | None = None
+    for row in rows.order_by("pk").iterator():
+        witnesses.checkpoint_count += 1
+        _ask_checkpoint(witnesses, row, verifier)
         if previous is not None and (row.signed_at < previous.signed_at or row.size < previous.size):
-            self.found.append(Found("checkpoint_order", name, f"{name} is older or smaller than the one before it."))
+            name = f"checkpoint {row.pk}"
+            detail = f"{name} is older or smaller than the one before it."
+            witnesses.found.append(Found("checkpoint_order", name, detail))
+        previous = row
 
-    def _add_anchors(self, verifier: notes.Verifier, *, every: bool) -> None:
-        told = anchors.read(verifier, self.begun.anchors)
-        last = None if every else anchors.last(verifier, self.begun.anchors)
-        for number, head in told if every else [last] if last else []:
-            name = f"anchor line {number}" if number else "the last anchor line"
-            if head is None:
-                self.found.append(Found("anchor_invalid", name, f"{name} carries no good signature of this log."))
-            else:
-                self.heads[head.size, head.root] = ("anchors", name)
+
+def _ask_checkpoint(witnesses: Witnesses, row: Checkpoint, verifier: notes.Verifier | None) -> None:
+    name = f"checkpoint {row.pk}"
+    if verifier is None:
+        return
+    try:
+        head = notes.open_checkpoint(row.note, verifier)
+    except notes.NoteInvalid as error:
+        witnesses.found.append(Found("checkpoint_signature", name, f"{name} of size {row.size}: {error}."))
+        return
+    if (head.size, head.root) != (row.size, bytes(row.root)):
+        witnesses.found.append(Found("checkpoint_edited", name, f"{name} is not what its signed note says."))
+    witnesses.heads.setdefault((head.size, head.root), ("checkpoints", name))
+
+
+def _ask_anchors(witnesses: Witnesses, verifier: notes.Verifier, begun: outside.Beginning) -> None:
+    for line in anchors.read(verifier):
+        _ask_anchor(witnesses, line, begun)
+
+
+def _ask_last_anchor(
+    witnesses: Witnesses, verifier: notes.Verifier, begun: outside.Beginning, said: Said | None
+) -> None:
+    """The last line is what was signed last, or newer: a signer may have died after it."""
+    line = anchors.last(verifier)
+    if line is not None:
+        _ask_anchor(witnesses, line, begun)
+    if said is None or not {"file"} <= {*said.anchors} & {*settings.LOG_ANCHORS}:
+        return
+    if line is None or (line.head is not None and line.head.size < said.size):
+        witnesses.found += _named("anchor_missing", UNTOLD, [said])
+
+
+def _ask_anchor(witnesses: Witnesses, line: anchors.Line, begun: outside.Beginning) -> None:
+    if line.head is None:
+        name = f"anchor line {line.number}" if line.number else "the last anchor line"
+        detail = f"{name} carries no good signature of this log."
+        witnesses.found.append(Found("anchor_invalid", name, detail))
+        return
+    witnesses.told.add((line.head.size, line.head.root))
+    # A file that is shorter than it was is another file.
+    if line.begins >= begun.anchors or anchors.length() < begun.anchors:
+        witnesses.heads[line.head.size, line.head.root] = ("anchors", "the anchor file")

@@ -233,8 +233,40 @@ def lose_the_key() -> None:
 
 
 def edit_anchors() -> None:
-    path = outside.directory() / "anchors.log"
+    path = anchor_file()
     path.write_text(path.read_text().replace('"size": 300', '"size": 301'))
+
+
+def delete_a_checkpoint() -> None:
+    Checkpoint.objects.filter(size=300)._raw_delete("default")
+
+
+def delete_all_checkpoints() -> None:
+    Checkpoint.objects.all()._raw_delete("default")
+
+
+def anchor_file() -> Path:
+    return outside.directory() / "anchors.log"
+
+
+def delete_the_anchors() -> None:
+    anchor_file().unlink()
+
+
+def cut_the_first_anchor() -> None:
+    anchor_file().write_text("".join(anchor_file().read_text().splitlines(keepends=True)[1:]))
+
+
+def cut_the_last_anchor() -> None:
+    anchor_file().write_text("".join(anchor_file().read_text().splitlines(keepends=True)[:-1]))
+
+
+def set_the_memory_back() -> None:
+    outside.remember(outside.Memory(300, merkle.root_at(300, tree.Nodes()), canonical.stamp(NOW)))
+
+
+def delete_disclosures() -> None:
+    Disclosure.objects.all().delete()
 
 
 def edit_disclosure() -> None:
@@ -271,6 +303,13 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (forget, {"memory_missing"}, "memory"),
     (lose_the_key, {"key_missing"}, "key"),
     (edit_anchors, {"anchor_invalid"}, "anchor line 1"),
+    (delete_a_checkpoint, {"checkpoint_missing"}, "of size 300 was signed, and is gone"),
+    (delete_all_checkpoints, {"checkpoint_missing"}, "of size 300 was signed, and is gone"),
+    (delete_the_anchors, {"anchor_missing"}, "told the head of size 300"),
+    (cut_the_first_anchor, {"anchor_missing"}, "told the head of size 300"),
+    (cut_the_last_anchor, {"anchor_missing"}, "and does not hold it"),
+    (set_the_memory_back, {"memory_behind"}, "The signer remembers the size 300"),
+    (delete_disclosures, {"disclosure_missing"}, "personal values of person:user:1 are gone"),
     (edit_disclosure, {"disclosure_edited"}, "/actor/label"),
     (edit_payload, {"payload_edited"}, "0000"),
     (reverse_time, {"time_reversed"}, "leaf 5"),
@@ -440,7 +479,7 @@ def test_an_anchor_that_fails_holds_up_nobody(settings: Any) -> None:
     assert signer.sign(NOW).size == 1
 
 
-@pytest.mark.parametrize("tamper", [truncate, rewrite_and_sign_again, forget, lose_the_key])
+@pytest.mark.parametrize("tamper", [truncate, rewrite_and_sign_again, forget, set_the_memory_back, lose_the_key])
 def test_it_refuses_to_sign_what_does_not_extend_what_it_remembers(
     signed: Checkpoint, tamper: Callable[[], None]
 ) -> None:
@@ -579,4 +618,4 @@ def test_the_facts_command_lists_who_says_and_who_hears() -> None:
     call_command("facts", "--json", stdout=out)
     listed = {each["fact"]: each for each in json.loads(out.getvalue())}
     assert listed["auditlog.checkpoint_signed"]["emitter"] == "auditlog"
-    assert listed["auditlog.checkpoint_signed"]["shape"]["required"] == ["size", "root"]
+    assert listed["auditlog.checkpoint_signed"]["shape"]["required"] == ["size", "root", "anchors"]
