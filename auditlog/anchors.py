@@ -86,8 +86,11 @@ def length() -> int:
 def to_file(anchor: Anchor) -> None:
     """Append one JSON line, and wait until it is on the disk."""
     path().parent.mkdir(parents=True, exist_ok=True)
-    with path().open("a") as file:
-        file.write(json.dumps(anchor.as_json()) + "\n")
+    with path().open("ab+") as file:
+        # A line that was cut off (the disk was full, the power failed) spoils no other.
+        file.seek(max(0, length() - 1))
+        begins = b"\n" if file.read(1) not in (b"", b"\n") else b""
+        file.write(begins + json.dumps(anchor.as_json()).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

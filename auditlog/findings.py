@@ -45,7 +45,8 @@ EVERY_RUN = (
     | OPEN
     | {"trigger_missing", "trigger_added", "triggers_off"}
     | {"tree_edited", "entry_count", "leaf_count", "entry_unplaced", "entry_queued_twice"}
-    | {"memory_missing", "memory_behind", "key_missing"}
+    | {"memory_missing", "memory_behind", "memory_unreadable", "key_missing", "key_unreadable"}
+    | {"acceptance_unreadable"}
 )
 
 

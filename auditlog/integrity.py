@@ -135,8 +135,7 @@ def _house(now: datetime) -> list[Found]:
 def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress | None, *, every: bool) -> Report:
     began = monotonic()
     report = Report(level, from_index=start.size, frontier=start)
-    verifier = signer.verifier()
-    seen = witnesses.ask(verifier, since=None if every else start.size)
+    seen = witnesses.ask(since=None if every else start.size)
     report.checkpoints = seen.checkpoint_count
     head = tree.head()
     report.size, report.root = head.size, bytes(head.root)
@@ -146,7 +145,7 @@ def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress |
     report.checkpoint_size = max((size for size, _ in seen.heads), default=None)
     walk = Walk(start, head.size, beside=every)
     report.found += _walk(walk, head, seen, progress)
-    report.found += witnesses.gone(walk.said, seen, verifier, every=every)
+    report.found += witnesses.gone(walk.said, seen, every=every)
     report.found += _erased(walk)
     report.frontier = walk.frontier
     report.found += _state(head)

@@ -17,6 +17,10 @@ from typing import Any
 from django.conf import settings
 
 
+class Unreadable(ValueError):
+    """A file is there, and nothing can be made of it."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """The last size and root that were signed."""
@@ -38,12 +42,18 @@ class Beginning:
 
 
 def memory() -> Memory | None:
-    """What was signed last."""
+    """What was signed last; None when nothing is remembered. Raises Unreadable."""
     path = directory() / "signer.json"
-    if not path.exists():
+    try:
+        told = json.loads(path.read_text())
+        found = Memory(int(told["size"]), bytes.fromhex(told["root"]), str(told["signed_at"]))
+    except FileNotFoundError:
         return None
-    told = json.loads(path.read_text())
-    return Memory(int(told["size"]), bytes.fromhex(told["root"]), str(told["signed_at"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from None
+    if found.size < 0 or len(found.root) != 32:
+        raise Unreadable("there is no size and root in it")
+    return found
 
 
 def remember(what: Memory) -> None:
@@ -61,13 +71,18 @@ def accept(digest: str, about: dict[str, str], beginning: Beginning | None) -> N
 
 def accepted() -> frozenset[str]:
     """Digests of the findings that were accepted on this host."""
-    return frozenset(line["digest"] for line in _lines())
+    return frozenset(line["digest"] for line in _lines() if line)
 
 
 def beginning() -> Beginning:
     """Where history began anew last; at nothing when it never did."""
-    begun = [line["begins"] for line in _lines() if line["begins"]]
+    begun = [line["begins"] for line in _lines() if line and line["begins"]]
     return Beginning(**begun[-1]) if begun else Beginning(0, 0)
+
+
+def unreadable() -> int:
+    """How many lines of what was accepted here count for nothing, since nothing can be made of them."""
+    return _lines().count(None)
 
 
 def write(path: Path, text: str) -> None:
@@ -104,6 +119,17 @@ def _accepted() -> Path:
     return directory() / "accepted.jsonl"
 
 
-def _lines() -> list[dict[str, Any]]:
+def _lines() -> list[dict[str, Any] | None]:
+    """What was accepted here, oldest first; None for a line that cannot be read."""
     path = _accepted()
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [_line(each) for each in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def _line(raw: bytes) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(raw)
+        begins = found["begins"]
+        good = isinstance(found["digest"], str) and (begins is None or Beginning(**begins).checkpoint >= 0)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if good else None

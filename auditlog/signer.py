@@ -49,6 +49,13 @@ class Said:
     anchors: tuple[str, ...]
 
 
+class KeyUnreadable(Refused):
+    """The log's key is there, and nothing can be made of it."""
+
+    code = "log_key_unreadable"
+    kind = Refused.Kind.CONFLICT
+
+
 class NotTheSigningHost(Refused):
     """The log's key is not on this host: another one signs."""
 
@@ -81,13 +88,13 @@ def sign_if_due(now: datetime) -> Checkpoint | None:
         return None
     try:
         return sign(now)
-    except SigningRefused as refusal:
+    except (SigningRefused, KeyUnreadable) as refusal:
         logger.error("signing_refused", detail=refusal.detail)
         return None
 
 
 def sign(now: datetime) -> Checkpoint:
-    """Sign the tree as it stands. Raises SigningRefused."""
+    """Sign the tree as it stands. Raises SigningRefused, KeyUnreadable."""
     with outside.locked():
         head = tree.head()
         found = disagreements(head)
@@ -166,7 +173,10 @@ def recollection() -> tuple[Memory | None, list[Found]]:
     said = last_said()
     last = Checkpoint.objects.filter(pk__gt=outside.beginning().checkpoint).order_by("-pk").first()
     newest = max((each.size for each in (said, last) if each), default=None)
-    remembered = outside.memory()
+    try:
+        remembered = outside.memory()
+    except outside.Unreadable as error:
+        return None, [Found("memory_unreadable", "signer", f"The signer's memory cannot be read: {error}.")]
     if newest is None or (remembered is not None and remembered.size >= newest):
         return remembered, []
     if remembered is None:
@@ -227,19 +237,30 @@ def rewritten(size: int, root: bytes, actual: bytes, subject: str, witness: str)
 
 
 def verifier() -> notes.Verifier | None:
-    """The public key of the log, once there is one."""
-    path = _key_path()
-    return notes.Signer.parse(path.read_text()).verifier if path.exists() else None
+    """The public key of the log, once there is one. Raises KeyUnreadable."""
+    found = _stored_key()
+    return found.verifier if found else None
 
 
 def key() -> notes.Signer:
-    """The log's key; made when nothing has been signed yet. Raises SigningRefused when it was lost."""
-    path = _key_path()
-    if not path.exists():
-        if Checkpoint.objects.exists() or last_said() or outside.memory():
+    """The log's key; made when nothing has been signed yet. Raises SigningRefused when it was lost, KeyUnreadable."""
+    if _stored_key() is None:
+        if Checkpoint.objects.exists() or last_said() or (outside.directory() / "signer.json").exists():
             raise SigningRefused("Checkpoints were signed, but the log's key is gone.")
-        _make_key(path)
-    return notes.Signer.parse(path.read_text())
+        _make_key(_key_path())
+    found = _stored_key()
+    assert found is not None
+    return found
+
+
+def _stored_key() -> notes.Signer | None:
+    try:
+        return notes.Signer.parse(_key_path().read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        # What is in it is a secret, so that nothing of it is said.
+        raise KeyUnreadable(f"The log's key cannot be read: {type(error).__name__}.") from None
 
 
 def _due(last: Checkpoint | None, now: datetime) -> bool:

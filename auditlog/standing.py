@@ -38,6 +38,8 @@ class Standing:
     open_findings: int
     signing_stopped: bool
     verifier: Verifier | None
+    # Why there is none, if there should be.
+    key_problem: str
     anchors: tuple[AnchorStanding, ...]
 
 
@@ -46,7 +48,7 @@ def standing(now: datetime) -> Standing:
     head = tree.head()
     waiting = Pending.objects.aggregate(count=Count("pk"), oldest=Min("recorded_at"))
     checkpoint = signer.latest()
-    verifier = signer.verifier()
+    verifier, key_problem = _key()
     return Standing(
         size=head.size,
         root=bytes(head.root).hex(),
@@ -60,13 +62,24 @@ def standing(now: datetime) -> Standing:
         open_findings=findings.unacknowledged().count(),
         signing_stopped=findings.stop_signing(),
         verifier=verifier,
+        key_problem=key_problem,
         anchors=tuple(_anchor(name, verifier, head.size) for name in settings.LOG_ANCHORS),
     )
 
 
+def _key() -> tuple[Verifier | None, str]:
+    try:
+        return signer.verifier(), ""
+    except signer.KeyUnreadable as problem:
+        return None, problem.detail
+
+
 def _anchor(name: str, verifier: Verifier | None, size: int) -> AnchorStanding:
     """Only the file can be read back; what the others were told, they have."""
-    told = anchors.last(verifier) if name == "file" and verifier is not None else None
+    try:
+        told = anchors.last(verifier) if name == "file" and verifier is not None else None
+    except OSError:
+        return AnchorStanding(name, agrees=False)
     if told is None:
         return AnchorStanding(name)
     last = told.head

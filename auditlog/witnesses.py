@@ -7,6 +7,7 @@ first, then the anchors, and then in one transaction the checkpoint and an entry
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -27,6 +28,7 @@ Head = tuple[int, bytes]
 class Witnesses:
     """What was seen, and what is wrong with who says so."""
 
+    verifier: notes.Verifier | None = None
     checkpoint_count: int = 0
     # The size and root that were seen, by whom, and that in words.
     heads: dict[Head, tuple[str, str]] = field(default_factory=dict)
@@ -34,20 +36,19 @@ class Witnesses:
     found: list[Found] = field(default_factory=list)
 
 
-def ask(verifier: notes.Verifier | None, *, since: int | None = None) -> Witnesses:
+def ask(*, since: int | None = None) -> Witnesses:
     """Ask everybody; with `since`, only about checkpoints of this size or larger, the last one, and the last anchor."""
     witnesses = Witnesses()
+    verifier = _key(witnesses)
     # In the opposite order of that in which they are written: nobody honest is behind somebody asked earlier.
     said = signer.last_said()
     begun = outside.beginning()
     _ask_checkpoints(witnesses, verifier, begun, since)
-    if verifier is None:
-        if witnesses.checkpoint_count:
-            witnesses.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
-    elif since is None:
-        _ask_anchors(witnesses, verifier, begun)
-    else:
-        _ask_last_anchor(witnesses, verifier, begun, said)
+    if verifier is not None:
+        _ask_anchors(witnesses, verifier, begun, said, every=since is None)
+    if count := outside.unreadable():
+        detail = f"{count} lines of accepted.jsonl cannot be read, and count for nothing."
+        witnesses.found.append(Found("acceptance_unreadable", "signer", detail))
     remembered, wrong = signer.recollection()
     witnesses.found += wrong
     if remembered is not None:
@@ -55,7 +56,20 @@ def ask(verifier: notes.Verifier | None, *, since: int | None = None) -> Witness
     return witnesses
 
 
-def gone(said: Sequence[Said], seen: Witnesses, verifier: notes.Verifier | None, *, every: bool) -> list[Found]:
+def _key(witnesses: Witnesses) -> notes.Verifier | None:
+    # The key is made before anything is signed with it.
+    signed = signer.last_said() is not None or Checkpoint.objects.exists()
+    try:
+        witnesses.verifier = signer.verifier()
+    except signer.KeyUnreadable as problem:
+        witnesses.found.append(Found("key_unreadable", "signer", problem.detail))
+        return None
+    if witnesses.verifier is None and signed:
+        witnesses.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
+    return witnesses.verifier
+
+
+def gone(said: Sequence[Said], seen: Witnesses, *, every: bool) -> list[Found]:
     """Which of the heads the log says were signed are nowhere to be found any more; asked after the log was read.
 
     With `every`, those that the anchor file was told as well.
@@ -66,12 +80,13 @@ def gone(said: Sequence[Said], seen: Witnesses, verifier: notes.Verifier | None,
         rows = Checkpoint.objects.filter(size__in=sizes).values_list("size", "root")
         kept |= {(size, bytes(root)) for size, root in rows}
     found = _named("checkpoint_missing", UNSIGNED, [each for each in said if (each.size, each.root) not in kept])
-    if verifier is None or not every or "file" not in settings.LOG_ANCHORS:
+    if seen.verifier is None or not every or "file" not in settings.LOG_ANCHORS:
         return found
     told = {(each.size, each.root): each for each in said if "file" in each.anchors}
     if told.keys() - seen.told:
-        # What was told while the log was read.
-        seen.told |= {(line.head.size, line.head.root) for line in anchors.read(verifier) if line.head}
+        # What was told while the log was read; that the file cannot be read was said before.
+        with suppress(OSError):
+            seen.told |= {(line.head.size, line.head.root) for line in anchors.read(seen.verifier) if line.head}
     return found + _named("anchor_missing", UNTOLD, [each for head, each in told.items() if head not in seen.told])
 
 
@@ -120,21 +135,23 @@ def _ask_checkpoint(witnesses: Witnesses, row: Checkpoint, verifier: notes.Verif
     witnesses.heads.setdefault((head.size, head.root), ("checkpoints", name))
 
 
-def _ask_anchors(witnesses: Witnesses, verifier: notes.Verifier, begun: outside.Beginning) -> None:
-    for line in anchors.read(verifier):
-        _ask_anchor(witnesses, line, begun)
-
-
-def _ask_last_anchor(
-    witnesses: Witnesses, verifier: notes.Verifier, begun: outside.Beginning, said: Said | None
+def _ask_anchors(
+    witnesses: Witnesses, verifier: notes.Verifier, begun: outside.Beginning, said: Said | None, *, every: bool
 ) -> None:
-    """The last line is what was signed last, or newer: a signer may have died after it."""
-    line = anchors.last(verifier)
-    if line is not None:
-        _ask_anchor(witnesses, line, begun)
+    """All lines, or only the last: that is what was signed last, or newer, since a signer may have died after it."""
+    lines = anchors.read(verifier) if every else filter(None, [anchors.last(verifier)])
+    last: anchors.Line | None = None
+    try:
+        for line in lines:
+            last = line
+            _ask_anchor(witnesses, line, begun)
+    except OSError as error:
+        detail = f"The anchor file cannot be read: {type(error).__name__}."
+        witnesses.found.append(Found("anchor_invalid", "anchors", detail))
+        return
     if said is None or not {"file"} <= {*said.anchors} & {*settings.LOG_ANCHORS}:
         return
-    if line is None or (line.head is not None and line.head.size < said.size):
+    if last is None or (last.head is not None and last.head.size < said.size):
         witnesses.found += _named("anchor_missing", UNTOLD, [said])
 
 

@@ -68,6 +68,15 @@ def test_an_anchor_that_took_nothing_holds_nothing() -> None:
 
 
 @pytest.mark.django_db
+def test_a_line_that_was_cut_off_spoils_no_other(signed: Checkpoint) -> None:
+    anchor_file().write_bytes(anchor_file().read_bytes()[:-10])
+    signer.sign(NOW)
+    lines = list(anchors.read(signer.key().verifier))
+    assert [line.head is not None for line in lines] == [True, False, True]
+    assert kinds() == {"anchor_invalid", "anchor_missing"}
+
+
+@pytest.mark.django_db
 def test_what_was_erased_is_gone_and_what_is_deleted_after_that_is_missing(signed: Checkpoint) -> None:
     write(5)
     assert erasure.erase(subject="person:user:1", by=ADA, reason="asked", now=NOW) > 700

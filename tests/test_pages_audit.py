@@ -17,7 +17,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from auditlog import erasure, exports, findings, jobs, log, merkle, mesh, proofs, receipts, sequencer, signer
+from auditlog import erasure, exports, findings, integrity, jobs, log, merkle, mesh, proofs, receipts, sequencer, signer
 from auditlog.actors import SYSTEM
 from auditlog.facts import SystemFact
 from auditlog.findings import Found
@@ -198,6 +198,26 @@ def test_an_anchor_that_saw_another_root_does_not_agree(as_: Any, users: People,
     lies = signer.notes.Head(signer.key().name, 1, b"x" * 32)
     signer.anchors.publish(lies, signer.key().sign(lies.text()), timezone.now())
     assert "does not agree" in text(as_(users.eve).get("/audit"))
+
+
+@pytest.mark.parametrize("name", ["keys/log.key", "log/signer.json", "log/anchors.log", "log/accepted.jsonl"])
+def test_a_broken_file_is_said_and_breaks_no_page(
+    as_: Any, users: People, scene: Scene, var_dir: Path, name: str
+) -> None:
+    signer.sign(timezone.now())
+    (var_dir / name).write_bytes(b"\xff garbage\n")
+    client = as_(users.eve)
+    shown = text(client.get("/audit"))
+    answer = client.get("/api/auditlog/checkpoint")
+    if name == "keys/log.key":
+        assert "key cannot be read" in shown
+        assert (answer.status_code, answer.json()["code"]) == (409, "log_key_unreadable")
+        assert "garbage" not in answer.content.decode()
+    else:
+        assert answer.status_code == 200
+    assert ("does not agree" in shown) == (name == "log/anchors.log")
+    assert client.get("/tlog/checkpoint").status_code == 200
+    assert not integrity.check_incrementally(timezone.now()).passed
 
 
 def test_a_webhook_that_is_told_of_roots_is_an_anchor_too(as_: Any, users: People, scene: Scene, settings: Any) -> None:

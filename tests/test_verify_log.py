@@ -232,6 +232,32 @@ def lose_the_key() -> None:
     signer._key_path().unlink()
 
 
+def garble_the_memory() -> None:
+    (outside.directory() / "signer.json").write_bytes(b"\xff garbage")
+
+
+def empty_the_memory() -> None:
+    (outside.directory() / "signer.json").write_text("")
+
+
+def garble_the_key() -> None:
+    signer._key_path().write_text("garbage\n")
+
+
+def garble_an_anchor() -> None:
+    with anchor_file().open("ab") as file:
+        file.write(b"\xff\xfe garbage\n[1]\n")
+
+
+def replace_the_anchors_by_a_directory() -> None:
+    anchor_file().unlink()
+    anchor_file().mkdir()
+
+
+def garble_what_was_accepted() -> None:
+    (outside.directory() / "accepted.jsonl").write_bytes(b'\xff\n{"digest": 1, "begins": null}\n')
+
+
 def edit_anchors() -> None:
     path = anchor_file()
     path.write_text(path.read_text().replace('"size": 300', '"size": 301'))
@@ -302,6 +328,12 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (edit_checkpoint, {"checkpoint_edited"}, "checkpoint"),
     (forget, {"memory_missing"}, "memory"),
     (lose_the_key, {"key_missing"}, "key"),
+    (garble_the_memory, {"memory_unreadable"}, "memory cannot be read"),
+    (empty_the_memory, {"memory_unreadable"}, "memory cannot be read"),
+    (garble_the_key, {"key_unreadable"}, "key cannot be read"),
+    (garble_an_anchor, {"anchor_invalid"}, "anchor line 4 carries no good signature"),
+    (replace_the_anchors_by_a_directory, {"anchor_invalid"}, "anchor file cannot be read"),
+    (garble_what_was_accepted, {"acceptance_unreadable"}, "2 lines of accepted.jsonl"),
     (edit_anchors, {"anchor_invalid"}, "anchor line 1"),
     (delete_a_checkpoint, {"checkpoint_missing"}, "of size 300 was signed, and is gone"),
     (delete_all_checkpoints, {"checkpoint_missing"}, "of size 300 was signed, and is gone"),

@@ -43,7 +43,10 @@ class Command(BaseCommand):
 def _key(path: Path | None) -> Verifier:
     if path is not None:
         return Verifier.parse(path.read_text().strip())
-    verifier = signer.verifier()
+    try:
+        verifier = signer.verifier()
+    except signer.KeyUnreadable as problem:
+        raise CommandError(problem.detail, returncode=2) from None
     if verifier is None:
         raise CommandError("This installation has no key yet; give one with --vkey.", returncode=2)
     return verifier
