@@ -43,10 +43,9 @@ ON_HOST = (
 EVERY_RUN = (
     LATE
     | OPEN
-    | {"trigger_missing", "trigger_added", "triggers_off"}
-    | {"tree_edited", "entry_count", "leaf_count", "entry_unplaced", "entry_queued_twice"}
-    | {"memory_missing", "memory_behind", "memory_unreadable", "key_missing", "key_unreadable"}
-    | {"acceptance_unreadable"}
+    | {"trigger_missing", "trigger_added", "triggers_off", "tree_edited", "tree_missing"}
+    | {"entry_count", "entry_unplaced", "entry_queued_twice", "leaf_count", "leaf_forged"}
+    | {"memory_missing", "memory_behind", "memory_unreadable", "key_missing", "key_unreadable", "acceptance_unreadable"}
 )
 
 

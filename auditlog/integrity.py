@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from time import monotonic
 
+import structlog
 from django.conf import settings
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, Min, OuterRef
 
 from . import (
@@ -35,9 +36,11 @@ from . import (
 from .actors import SYSTEM
 from .facts import AuditlogFact
 from .findings import Found
-from .models import Disclosure, Entry, IntegrityRun, Leaf, Payload, Pending, Tree
+from .models import Disclosure, Entry, Finding, IntegrityRun, Leaf, Payload, Pending, Tree
 from .subjects import Subject
 from .walking import NAMED_AT_MOST, Progress, Walk
+
+logger = structlog.get_logger(__name__)
 
 SLICES = 96
 WHOLE_WHEN_UNDER = 100_000
@@ -101,7 +104,7 @@ def check_daily(now: datetime) -> IntegrityRun | None:
     def go_on(done: int, total: int) -> None:
         at = now + timedelta(seconds=monotonic() - began)
         _place(at)
-        signer.sign_if_due(at)
+        _sign(at)
 
     report = _run(findings.FULL, now, merkle.Frontier(), go_on, every=True)
     report.slice_number = _last_slice()
@@ -118,13 +121,20 @@ def _catch_up(now: datetime) -> None:
     """After a night switched off, everything is late and nothing is wrong: only what cannot catch up is a finding."""
     _place(now)
     if _late(now):
-        signer.sign_if_due(now)
+        _sign(now)
+
+
+# What the log does not take (its queue, leaves or tree were tampered with) must not keep that from being looked for.
 
 
 def _place(now: datetime) -> None:
-    # What cannot be placed (a queue or a tree that was tampered with) must not keep it from being looked for.
     with suppress(IntegrityError, ValueError):
         sequencer.run(now)
+
+
+def _sign(now: datetime) -> None:
+    with suppress(IntegrityError, ValueError):
+        signer.sign_if_due(now)
 
 
 def _house(now: datetime) -> list[Found]:
@@ -174,14 +184,30 @@ def _counts(report: Report) -> list[Found]:
             Found("entry_count", "log", f"{entries} entries, but {leaves} leaves and {pending} pending.")
         ]
     if leaves != size or end != size:
-        found.append(
+        found += _misplaced() or [
             Found(
-                "leaf_count",
-                "log",
-                f"The tree is {size - leaves} larger than its leaves are many; they end {size - end} before its end.",
+                "leaf_count", "log", f"The tree has {size} leaves, of which {leaves} are there; the last is {end - 1}."
             )
-        )
+        ]
     return found
+
+
+def _misplaced() -> list[Found]:
+    """Leaves outside of the tree, or no tree. One statement, so one snapshot: the log may grow meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'SELECT t.size, l."index" FROM (SELECT max(size) AS size FROM auditlog_tree) t LEFT JOIN auditlog_leaf l'
+            ' ON l."index" >= t.size OR l."index" < 0 ORDER BY l."index" LIMIT %s',
+            [NAMED_AT_MOST],
+        )
+        rows = cursor.fetchall()
+    if rows[0][0] is None:
+        return [Found("tree_missing", "tree", "The tree's row is gone: nothing says how large the log is.")]
+    return [
+        Found("leaf_forged", f"leaf {index}", f"Leaf {index} stands outside of the tree, which has {size} leaves.")
+        for size, index in rows
+        if index is not None
+    ]
 
 
 def _unplaced() -> list[Found]:
@@ -371,9 +397,12 @@ def _verified(head: Tree) -> merkle.Frontier:
 
 
 def _keep(report: Report, now: datetime) -> IntegrityRun:
-    """The run and its findings as rows, and a fact of how it ended."""
+    """The findings and the run as rows, and a fact of how it ended.
+
+    Findings come first and stay: a log that was tampered with may take no entry.
+    """
     finished_at = now + timedelta(milliseconds=report.duration_ms)
-    with log.recording():
+    with transaction.atomic():
         rows = findings.still_open(findings.record(report.found, now=now))
         run = IntegrityRun.objects.create(
             level=report.level,
@@ -388,6 +417,15 @@ def _keep(report: Report, now: datetime) -> IntegrityRun:
             findings=sorted({row.kind for row in rows}),
             passed=not rows,
         )
+    try:
+        _say(run, rows, now)
+    except (IntegrityError, ValueError) as error:
+        logger.error("integrity_unsaid", findings=run.findings, error=f"{type(error).__name__}: {error}")
+    return run
+
+
+def _say(run: IntegrityRun, rows: Sequence[Finding], now: datetime) -> None:
+    with log.recording():
         entry_id = log.append(
             AuditlogFact.INTEGRITY_VERIFIED if run.passed else AuditlogFact.INTEGRITY_FAILED,
             actor=SYSTEM,
@@ -403,4 +441,3 @@ def _keep(report: Report, now: datetime) -> IntegrityRun:
             now=now,
         )
         findings.tell(rows, entry_id)
-    return run

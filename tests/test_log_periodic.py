@@ -7,11 +7,21 @@ from datetime import timedelta
 
 import pytest
 from celery import current_app
+from django.db import connection
 
 from auditlog import findings, integrity, sequencer, signer, walking
-from auditlog.models import Checkpoint, Finding, IntegrityRun
+from auditlog.models import Checkpoint, Entry, Finding, IntegrityRun
 from auditlog.testing import flushable
-from tests.test_verify_log import ADA, NOW, TAMPERINGS, edit_content, signed, write
+from tests.test_verify_log import (
+    ADA,
+    NOW,
+    TAMPERINGS,
+    delete_the_tree,
+    edit_content,
+    forge_a_leaf_past_the_end,
+    signed,
+    write,
+)
 
 __all__ = ["signed"]
 
@@ -55,6 +65,19 @@ def test_tampering_is_found_within_a_day(
     assert words.lower() in told.lower()
     assert not IntegrityRun.objects.latest("pk").passed
     assert findings.stop_signing()
+
+
+@pytest.mark.parametrize("tamper", [forge_a_leaf_past_the_end, delete_the_tree])
+def test_findings_are_kept_though_the_log_takes_no_entry(watched: Checkpoint, tamper: Callable[[], None]) -> None:
+    said = Entry.objects.filter(fact="auditlog.integrity_failed").count()
+    with flushable():
+        tamper()
+    for number in (1, 2):
+        run = integrity.check_incrementally(NOW + number * QUARTER)
+        assert {"leaf_forged", "tree_missing"} & set(run.findings)
+    if connection.vendor == "sqlite":
+        assert Entry.objects.filter(fact="auditlog.integrity_failed").count() == said
+    assert signer.sign_if_due(NOW + DAY) is None
 
 
 def test_an_honest_day_finds_nothing(watched: Checkpoint) -> None:

@@ -125,6 +125,18 @@ def delete_leaf() -> None:
     Leaf.objects.filter(index=5)._raw_delete("default")
 
 
+def forge_a_leaf_past_the_end() -> None:
+    forged = Entry.objects.get(pk=entry_at(5))
+    forged.pk = uuid4()
+    forged.save(force_insert=True)
+    end = tree.head().size
+    Leaf.objects.create(index=end, entry_id=forged.pk, hash=merkle.leaf_hash(b"x"), sequenced_at=NOW)
+
+
+def delete_the_tree() -> None:
+    Tree.objects.all()._raw_delete("default")
+
+
 def delete_entry() -> None:
     Entry.objects.filter(pk=entry_at(5))._raw_delete("default")
 
@@ -314,6 +326,8 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (edit_projection, {"projection_edited"}, "actor_id, mission_id"),
     (delete_leaf, {"leaf_missing", "entry_unplaced"}, "Leaf 5 is missing"),
     (delete_entry, {"entry_missing"}, "leaf 5"),
+    (forge_a_leaf_past_the_end, {"leaf_forged"}, "stands outside of the tree, which has"),
+    (delete_the_tree, {"tree_missing"}, "The tree's row is gone"),
     (truncate, {"truncated"}, "the signer's memory"),
     (truncate_without_the_tree, {"leaf_missing"}, "Leaf 600"),
     (rewrite_and_sign_again, {"rewritten"}, "the signer's memory"),
