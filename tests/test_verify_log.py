@@ -227,6 +227,16 @@ def delete_tile() -> None:
     Tile.objects.filter(number=1)._raw_delete("default")
 
 
+def forge_a_tile() -> None:
+    tile = Tile.objects.get(level=0, number=0)
+    Tile.objects.create(level=0, number=2, hashes=tile.hashes, root=tile.root)
+
+
+def forge_a_tile_above() -> None:
+    tile = Tile.objects.get(level=0, number=0)
+    Tile.objects.create(level=1, number=0, hashes=tile.hashes, root=tile.root)
+
+
 def forge_checkpoint() -> None:
     forged = notes.Signer(signer.key().name, bytes(32)).sign(notes.Head(signer.key().name, 1, bytes(32)).text())
     Checkpoint.objects.filter(size=300).update(note=forged)
@@ -338,6 +348,8 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (edit_tree, {"tree_edited"}, "tree"),
     (edit_tile, {"tile_edited"}, "tile 0/1"),
     (delete_tile, {"tile_missing"}, "tile 0/1"),
+    (forge_a_tile, {"tile_forged"}, "The tree has no tile 0/2"),
+    (forge_a_tile_above, {"tile_forged"}, "The tree has no tile 1/0"),
     (forge_checkpoint, {"checkpoint_signature"}, "300"),
     (edit_checkpoint, {"checkpoint_edited"}, "checkpoint"),
     (forget, {"memory_missing"}, "memory"),
