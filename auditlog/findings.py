@@ -44,7 +44,15 @@ EVERY_RUN = (
     LATE
     | OPEN
     | {"trigger_missing", "trigger_added", "triggers_off", "tree_edited", "tree_missing"}
-    | {"entry_count", "entry_unplaced", "entry_queued_twice", "leaf_count", "leaf_forged", "tile_forged"}
+    | {
+        "entry_count",
+        "entry_unplaced",
+        "entry_queued_twice",
+        "leaf_count",
+        "leaf_forged",
+        "tile_forged",
+        "subscriber_ahead",
+    }
     | {"memory_missing", "memory_behind", "memory_unreadable", "key_missing", "key_unreadable", "acceptance_unreadable"}
 )
 

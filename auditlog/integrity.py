@@ -287,7 +287,11 @@ def _state(head: Tree) -> list[Found]:
         *[Found("triggers_off", "database", detail) for detail in triggers.switched_off(connection)],
         *signer.contradiction(head),
         *_extra_tiles(),
+        *[Found("subscriber_ahead", name, AHEAD.format(name, cursor)) for name, cursor in mesh.ahead().items()],
     ]
+
+
+AHEAD = "The subscriber {} is said to have heard {} entries, more than there are: it hears nothing of what comes."
 
 
 def _extra_tiles() -> list[Found]:

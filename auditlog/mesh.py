@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from django.db.models import F, Max, Q
+from django.db.models import F, Max, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from . import context, entries
@@ -101,6 +102,13 @@ def failing(since: datetime) -> dict[str, datetime]:
     """Subscribers that have failed at every try from `since` or earlier on, and from when on."""
     found = Subscription.objects.filter(name__in=_subscribers, failing_since__lte=since)
     return {row.name: row.failing_since for row in found.order_by("name") if row.failing_since is not None}
+
+
+def ahead() -> dict[str, int]:
+    """Subscribers said to have heard more than there is, and so deaf to what comes, with their cursors."""
+    last = Leaf.objects.order_by("-index").values("index")[:1]
+    found = Subscription.objects.filter(cursor__gt=Coalesce(Subquery(last) + 1, 0))
+    return dict(found.order_by("name").values_list("name", "cursor"))
 
 
 def deliver(subscriber: str, *, now: datetime | None = None, limit: int = BATCH) -> int:

@@ -14,10 +14,35 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from auditlog import canonical, findings, integrity, log, merkle, notes, outside, sequencer, signer, tree, triggers
+from auditlog import (
+    canonical,
+    findings,
+    integrity,
+    log,
+    merkle,
+    mesh,
+    notes,
+    outside,
+    sequencer,
+    signer,
+    tree,
+    triggers,
+)
 from auditlog.actors import SYSTEM, Actor
 from auditlog.facts import SystemFact
-from auditlog.models import Checkpoint, Disclosure, Entry, Finding, IntegrityRun, Leaf, Payload, Pending, Tile, Tree
+from auditlog.models import (
+    Checkpoint,
+    Disclosure,
+    Entry,
+    Finding,
+    IntegrityRun,
+    Leaf,
+    Payload,
+    Pending,
+    Subscription,
+    Tile,
+    Tree,
+)
 from auditlog.subjects import Subject
 from auditlog.testing import flushable
 
@@ -135,6 +160,11 @@ def forge_a_leaf_past_the_end() -> None:
 
 def delete_the_tree() -> None:
     Tree.objects.all()._raw_delete("default")
+
+
+def set_a_cursor_past_the_end() -> None:
+    mesh.register_all(NOW)
+    Subscription.objects.filter(name="governance-mail").update(cursor=100_000)
 
 
 def delete_entry() -> None:
@@ -335,6 +365,7 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (edit_content_and_hash_in_the_last_tile, {"root_mismatch", "rewritten"}, "leaves 512 to 639"),
     (edit_projection, {"projection_edited"}, "actor_id, mission_id"),
     (delete_leaf, {"leaf_missing", "entry_unplaced"}, "Leaf 5 is missing"),
+    (set_a_cursor_past_the_end, {"subscriber_ahead"}, "The subscriber governance-mail is said to have heard 100000"),
     (delete_entry, {"entry_missing"}, "leaf 5"),
     (forge_a_leaf_past_the_end, {"leaf_forged"}, "stands outside of the tree, which has"),
     (delete_the_tree, {"tree_missing"}, "The tree's row is gone"),
