@@ -1,8 +1,8 @@
 """Is the log what it was? Bytes -> leaf -> tile -> root -> signed note -> what was kept outside.
 
 Everything read here may have been tampered with, so a check compares two things that one hand cannot easily change
-together, and names what differs. The order of reading matters while the log grows: first what was signed and kept
-outside, then the tree, so that nothing honest looks newer than the tree.
+together, and names what differs, in words that stay the same while the log grows. The order of reading matters then: first
+what was signed and kept outside, then the tree, so that nothing honest looks newer than the tree.
 """
 
 from __future__ import annotations
@@ -181,14 +181,10 @@ def _counts(report: Report) -> list[Found]:
     found = []
     if entries != leaves + pending or waiting != pending:
         found += _unplaced() or [
-            Found("entry_count", "log", f"{entries} entries, but {leaves} leaves and {pending} pending.")
+            Found("entry_count", "log", f"{leaves + pending - entries} more are leaves or pending than are entries.")
         ]
     if leaves != size or end != size:
-        found += _misplaced() or [
-            Found(
-                "leaf_count", "log", f"The tree has {size} leaves, of which {leaves} are there; the last is {end - 1}."
-            )
-        ]
+        found += _misplaced() or [Found("leaf_count", "log", f"{size - leaves} leaves of the tree are not there.")]
     return found
 
 
@@ -204,8 +200,8 @@ def _misplaced() -> list[Found]:
     if rows[0][0] is None:
         return [Found("tree_missing", "tree", "The tree's row is gone: nothing says how large the log is.")]
     return [
-        Found("leaf_forged", f"leaf {index}", f"Leaf {index} stands outside of the tree, which has {size} leaves.")
-        for size, index in rows
+        Found("leaf_forged", f"leaf {index}", f"Leaf {index} stands outside of the tree.")
+        for _, index in rows
         if index is not None
     ]
 

@@ -201,7 +201,7 @@ def own_root(head: Tree) -> list[Found]:
     try:
         sound = merkle.root_at(head.size, tree.Nodes()) == bytes(head.root)
     except LookupError as error:
-        return [Found("tree_incomplete", "tree", f"The root at size {head.size} cannot be computed: {error}.")]
+        return [Found("tree_incomplete", "tree", f"The root of the tree cannot be computed: {error}.")]
     return [] if sound else [Found("root_mismatch", "tree", "The tree's row has a root its tiles do not lead to.")]
 
 

@@ -367,7 +367,7 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (delete_leaf, {"leaf_missing", "entry_unplaced"}, "Leaf 5 is missing"),
     (set_a_cursor_past_the_end, {"subscriber_ahead"}, "The subscriber governance-mail is said to have heard 100000"),
     (delete_entry, {"entry_missing"}, "leaf 5"),
-    (forge_a_leaf_past_the_end, {"leaf_forged"}, "stands outside of the tree, which has"),
+    (forge_a_leaf_past_the_end, {"leaf_forged"}, "stands outside of the tree"),
     (delete_the_tree, {"tree_missing"}, "The tree's row is gone"),
     (truncate, {"truncated"}, "the signer's memory"),
     (truncate_without_the_tree, {"leaf_missing"}, "Leaf 600"),
