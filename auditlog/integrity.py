@@ -1,8 +1,8 @@
 """Is the log what it was? Bytes -> leaf -> tile -> root -> signed note -> what was kept outside.
 
 Everything read here may have been tampered with, so a check compares two things that one hand cannot easily change
-together, and names what differs, in words that stay the same while the log grows. The order of reading matters then: first
-what was signed and kept outside, then the tree, so that nothing honest looks newer than the tree.
+together, and names what differs in words that stay the same while the log grows. While it does, the order of reading
+matters: first what was signed and kept outside, then the tree, so that nothing honest looks newer than the tree.
 """
 
 from __future__ import annotations
@@ -234,9 +234,11 @@ def _unplaced() -> list[Found]:
 
 
 def _stalled(now: datetime) -> list[Found]:
-    oldest = Pending.objects.aggregate(oldest=Min("recorded_at"))["oldest"]
+    """Something waits for long, and nothing was placed meanwhile: when the clock steps, all that waits looks old."""
     limit = timedelta(minutes=settings.LOG_STALE_MINUTES)
-    if oldest is None or now - oldest <= limit:
+    oldest = Pending.objects.aggregate(oldest=Min("recorded_at"))["oldest"]
+    placed = tree.head().sequenced_at
+    if oldest is None or now - oldest <= limit or (placed is not None and now - placed <= limit):
         return []
     return [Found("sequencer_stalled", "sequencer", f"An entry waits for its place since {oldest.isoformat()}.")]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-from django.conf import settings
 
 from . import canonical, log, merkle, signer
 from .facts import AuditlogFact
@@ -39,8 +37,6 @@ class Walk:
         self._beside = beside
         self._documents: dict[UUID, dict[str, Any]] = {}
         self._sequenced_at: datetime | None = None
-        self._recorded_at: datetime | None = None
-        self._tolerance = timedelta(minutes=settings.LOG_CLOCK_TOLERANCE_MINUTES)
 
     def run(self, progress: Progress | None = None) -> Iterator[Found]:
         """What differs, in log order."""
@@ -76,7 +72,7 @@ class Walk:
         self, index: int, row: tuple[int, UUID, bytes, datetime], entry: dict[str, Any] | None
     ) -> Generator[Found, None, bytes]:
         _, entry_id, stored, sequenced_at = row
-        yield from self._times(index, sequenced_at, entry)
+        yield from self._time(index, sequenced_at)
         if entry is None:
             yield Found("entry_missing", f"leaf {index}", f"Entry {entry_id} of leaf {index} is missing.")
             return stored
@@ -113,20 +109,11 @@ class Walk:
                 yield Found("disclosure_edited", name, f"{row.pointer} of {name} is not what was committed to.")
         self.gone.update(log.owner_of(pointer, self._documents[entry_id]) for entry_id, pointer in committed)
 
-    def _times(self, index: int, sequenced_at: datetime, entry: dict[str, Any] | None) -> Iterator[Found]:
+    def _time(self, index: int, sequenced_at: datetime) -> Iterator[Found]:
+        """The sequencer never goes back. When an entry was recorded is what its writer's clock said, which may."""
         if self._sequenced_at is not None and sequenced_at < self._sequenced_at:
             yield Found("time_reversed", f"leaf {index}", f"Leaf {index} was placed before the leaf before it.")
         self._sequenced_at = sequenced_at
-        if entry is None:
-            return
-        recorded_at = entry["recorded_at"]
-        previous, self._recorded_at = self._recorded_at, recorded_at
-        if previous is not None and recorded_at < previous - self._tolerance:
-            yield Found(
-                "time_reversed",
-                f"leaf {index}",
-                f"Leaf {index} was recorded at {recorded_at.isoformat()}, long before the leaf before it.",
-            )
 
 
 def _leaves(first: int, end: int) -> dict[int, tuple[int, UUID, bytes, datetime]]:

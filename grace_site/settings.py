@@ -140,7 +140,6 @@ LOG_ANCHOR_URL = env.secret("LOG_ANCHOR_URL")
 if LOG_ANCHOR_URL and urlsplit(LOG_ANCHOR_URL).scheme not in ("http", "https"):
     env.complain("LOG_ANCHOR_URL must be a URL beginning with http:// or https://.")
 LOG_STALE_MINUTES = env.integer("LOG_STALE_MINUTES", 60, at_least=1, at_most=10_080)
-LOG_CLOCK_TOLERANCE_MINUTES = env.integer("LOG_CLOCK_TOLERANCE_MINUTES", 65, at_least=1, at_most=10_080)
 SUBSYSTEM_SILENT_HOURS = env.integer("SUBSYSTEM_SILENT_HOURS", 6, at_least=1, at_most=720)
 
 CONFIG_ROOTS = env.paths("CONFIG_ROOTS", [VAR_DIR / "sandbox"])

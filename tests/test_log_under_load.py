@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
@@ -22,6 +23,7 @@ from auditlog.actors import Actor
 from auditlog.facts import SystemFact
 from auditlog.models import Entry, Finding, Leaf, Pending
 from auditlog.subjects import Subject
+from tests.harness.processes import wait_until
 
 ADA = Actor("person", "user:1", "Ada", 1)
 SECONDS = 5.0
@@ -83,6 +85,19 @@ def write_slowly(chance: random.Random) -> None:
         time.sleep(chance.uniform(0.1, 0.5))
 
 
+def step_the_clock(by: timedelta, looking: threading.Lock) -> None:
+    """The clock of this machine is wrong by some hours for a while, and is put right again.
+
+    No check falls into the moment in which it steps, while nothing has its place by the new time yet.
+    """
+    with time_machine.travel(timezone.now() + by, tick=True):
+        with looking:
+            begun = timezone.now()
+            say(1)
+            wait_until(lambda: tree.head().sequenced_at >= begun, seconds=20, what="something has its place")
+        time.sleep(SECONDS / 2)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_honest_work_of_many_at_once_gives_no_finding() -> None:
     crowd = Crowd()
@@ -92,10 +107,20 @@ def test_honest_work_of_many_at_once_gives_no_finding() -> None:
     for seed in (20, 21):
         crowd.do(lambda chance: sequencer.run() and None, seed, pause=0.02)
     crowd.do(lambda chance: signer.sign_if_due(timezone.now()) and None, 30, pause=0.1)
-    crowd.do(lambda chance: integrity.check_incrementally(timezone.now()) and None, 40, pause=0.2)
     found: list[findings.Found] = []
-    crowd.do(lambda chance: found.extend(integrity.check(timezone.now(), full=True).found), 50, pause=0.2)
+    looking = threading.Lock()
+
+    def look(chance: random.Random) -> None:
+        with looking:
+            integrity.check_incrementally(timezone.now())
+            integrity.check_daily(timezone.now())
+            found.extend(integrity.check(timezone.now(), full=True).found)
+
+    crowd.do(look, 40, pause=0.2)
     time.sleep(SECONDS)
+    step_the_clock(timedelta(hours=3), looking)
+    step_the_clock(timedelta(hours=-7), looking)
+    time.sleep(SECONDS / 2)
     crowd.end()
     assert crowd.errors == []
     assert found == []
