@@ -36,25 +36,19 @@ OPEN = frozenset({"role_may_change_log"})
 # The log is not the one that was seen. Accepting that lets history begin anew.
 ANEW = frozenset({"truncated", "rewritten"})
 # Nothing in the database can say that these may be: they are accepted on the host that signs, or stay open.
-ON_HOST = (
-    ANEW | {"tree_edited", "tree_incomplete", "root_mismatch"} | {"memory_missing", "key_missing", "anchor_invalid"}
-)
+ON_HOST = ANEW | {
+    *("tree_edited", "tree_missing", "tree_incomplete", "root_mismatch", "leaf_forged"),
+    *("memory_missing", "memory_behind", "memory_unreadable", "key_missing", "key_unreadable"),
+    *("anchor_invalid", "anchor_missing", "checkpoint_missing", "acceptance_unreadable"),
+}
 # What every check looks at. The rest is looked at in its turn, and all of it by the daily pass.
-EVERY_RUN = (
-    LATE
-    | OPEN
-    | {"trigger_missing", "trigger_added", "triggers_off", "tree_edited", "tree_missing"}
-    | {
-        "entry_count",
-        "entry_unplaced",
-        "entry_queued_twice",
-        "leaf_count",
-        "leaf_forged",
-        "tile_forged",
-        "subscriber_ahead",
-    }
-    | {"memory_missing", "memory_behind", "memory_unreadable", "key_missing", "key_unreadable", "acceptance_unreadable"}
-)
+EVERY_RUN = (LATE | OPEN) | {
+    *("trigger_missing", "trigger_added", "triggers_off", "subscriber_ahead"),
+    *("tree_edited", "tree_missing", "leaf_count", "leaf_forged", "tile_forged"),
+    *("entry_count", "entry_unplaced", "entry_queued_twice"),
+    *("memory_missing", "memory_behind", "memory_unreadable"),
+    *("key_missing", "key_unreadable", "acceptance_unreadable"),
+}
 
 
 class NoSuchFinding(Refused):

@@ -184,26 +184,10 @@ def _counts(report: Report) -> list[Found]:
             Found("entry_count", "log", f"{leaves + pending - entries} more are leaves or pending than are entries.")
         ]
     if leaves != size or end != size:
-        found += _misplaced() or [Found("leaf_count", "log", f"{size - leaves} leaves of the tree are not there.")]
+        found += signer.misplaced() or [
+            Found("leaf_count", "log", f"{size - leaves} leaves of the tree are not there.")
+        ]
     return found
-
-
-def _misplaced() -> list[Found]:
-    """Leaves outside of the tree, or no tree. One statement, so one snapshot: the log may grow meanwhile."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            'SELECT t.size, l."index" FROM (SELECT max(size) AS size FROM auditlog_tree) t LEFT JOIN auditlog_leaf l'
-            ' ON l."index" >= t.size OR l."index" < 0 ORDER BY l."index" LIMIT %s',
-            [NAMED_AT_MOST],
-        )
-        rows = cursor.fetchall()
-    if rows[0][0] is None:
-        return [Found("tree_missing", "tree", "The tree's row is gone: nothing says how large the log is.")]
-    return [
-        Found("leaf_forged", f"leaf {index}", f"Leaf {index} stands outside of the tree.")
-        for _, index in rows
-        if index is not None
-    ]
 
 
 def _unplaced() -> list[Found]:

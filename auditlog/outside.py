@@ -34,9 +34,11 @@ class Memory:
 class Beginning:
     """Where history begins anew: somebody accepted a log that is not the one that was seen before.
 
-    What was seen until then is not held against the log: checkpoints up to this key, and this many bytes of anchors.
+    What was seen until then is not held against the log: what this many entries say, checkpoints up to this key, and
+    this many bytes of anchors.
     """
 
+    size: int
     checkpoint: int
     anchors: int
 
@@ -77,7 +79,7 @@ def accepted() -> frozenset[str]:
 def beginning() -> Beginning:
     """Where history began anew last; at nothing when it never did."""
     begun = [line["begins"] for line in _lines() if line and line["begins"]]
-    return Beginning(**begun[-1]) if begun else Beginning(0, 0)
+    return Beginning(**begun[-1]) if begun else Beginning(0, 0, 0)
 
 
 def unreadable() -> int:

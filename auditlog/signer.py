@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 from django.conf import settings
+from django.db import connection
 
 from . import anchors, canonical, findings, log, merkle, notes, outside, tree
 from .actors import SYSTEM, Actor
@@ -29,7 +30,8 @@ from .subjects import Subject
 logger = structlog.get_logger(__name__)
 
 IDLE = timedelta(minutes=10)
-BROKEN = frozenset({"tree_edited", "tree_incomplete", "root_mismatch"})
+NAMED_AT_MOST = 50
+BROKEN = frozenset({"tree_edited", "tree_missing", "tree_incomplete", "root_mismatch", "leaf_forged"})
 """The tree contradicts itself: it has to be put right."""
 
 
@@ -140,10 +142,10 @@ def _beginning(head: Tree, rows: Sequence[Finding]) -> Beginning | None:
     left = findings.unacknowledged().filter(kind__in=findings.ANEW).exclude(pk__in=[row.pk for row in rows])
     if others := sorted(left.values_list("pk", flat=True)):
         raise NotAllNamed(f"The log differs in more than that: look at {', '.join(map(str, others))} as well.")
-    if broken := own_root(head):
+    if broken := own_root(head) + misplaced():
         raise TreeBroken("; ".join(each.detail for each in broken))
     last = latest()
-    return Beginning(last.pk if last else 0, anchors.length())
+    return Beginning(head.size, last.pk if last else 0, anchors.length())
 
 
 def latest() -> Checkpoint | None:
@@ -186,12 +188,11 @@ def recollection() -> tuple[Memory | None, list[Found]]:
 
 
 def disagreements(head: Tree) -> list[Found]:
-    """Where the tree does not extend what the signer remembers, or has not the root it says."""
+    """Where the tree does not extend what the signer remembers, or does not hold in itself."""
     remembered, found = recollection()
-    if remembered is None:
-        return found + own_root(head)
-    found += disagreement(head, remembered.size, remembered.root, "signer", "the signer's memory")
-    return found or own_root(head)
+    if remembered is not None:
+        found += disagreement(head, remembered.size, remembered.root, "signer", "the signer's memory")
+    return found + own_root(head) + misplaced()
 
 
 def own_root(head: Tree) -> list[Found]:
@@ -203,6 +204,24 @@ def own_root(head: Tree) -> list[Found]:
     except LookupError as error:
         return [Found("tree_incomplete", "tree", f"The root of the tree cannot be computed: {error}.")]
     return [] if sound else [Found("root_mismatch", "tree", "The tree's row has a root its tiles do not lead to.")]
+
+
+def misplaced() -> list[Found]:
+    """Leaves outside of the tree, or no tree. One statement, so one snapshot: the log may grow meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MISPLACED, [NAMED_AT_MOST])
+        places = [place for (place,) in cursor.fetchall()]
+    if None in places:
+        return [Found("tree_missing", "tree", "The tree's row is gone: nothing says how large the log is.")]
+    return [Found("leaf_forged", f"leaf {each}", f"Leaf {each} stands outside of the tree.") for each in places]
+
+
+_MISPLACED = """
+SELECT CAST(NULL AS bigint) WHERE NOT EXISTS (SELECT 1 FROM auditlog_tree) AND EXISTS (SELECT 1 FROM auditlog_leaf)
+UNION ALL SELECT "index" FROM auditlog_leaf WHERE "index" >= (SELECT max(size) FROM auditlog_tree)
+UNION ALL SELECT "index" FROM auditlog_leaf WHERE "index" < 0
+ORDER BY 1 LIMIT %s
+"""
 
 
 def contradiction(head: Tree) -> list[Found]:

@@ -31,8 +31,8 @@ class Walk:
         self.wanted: set[int] = set()
         self.roots: dict[int, bytes] = {start.size: start.root()}
         self.broken = False
-        # The heads the log says were signed, and how many personal values are gone of whom.
-        self.said: list[signer.Said] = []
+        # The heads the log says were signed, by the leaf that says it, and how many personal values are gone of whom.
+        self.said: dict[int, signer.Said] = {}
         self.gone: Counter[str] = Counter()
         self._beside = beside
         self._documents: dict[UUID, dict[str, Any]] = {}
@@ -85,15 +85,15 @@ class Walk:
             )
         document = yield from _projections(index, entry)
         if document is not None and computed == stored:
-            self._hear(entry_id, document, bytes(entry["bytes"]))
+            self._hear(index, entry_id, document, bytes(entry["bytes"]))
         # What was found is named here; the way from the leaf to the root is a question of its own.
         return stored
 
-    def _hear(self, entry_id: UUID, document: dict[str, Any], raw: bytes) -> None:
+    def _hear(self, index: int, entry_id: UUID, document: dict[str, Any], raw: bytes) -> None:
         if self._beside:
             self._documents[entry_id] = document
         if document["fact"] == AuditlogFact.CHECKPOINT_SIGNED.name_ and (said := signer.said(raw)):
-            self.said.append(said)
+            self.said[index] = said
 
     def _disclosures(self) -> Iterator[Found]:
         """Values kept are those committed to; those that are not kept are counted."""

@@ -6,7 +6,7 @@ first, then the anchors, and then in one transaction the checkpoint and an entry
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -28,6 +28,7 @@ Head = tuple[int, bytes]
 class Witnesses:
     """What was seen, and what is wrong with who says so."""
 
+    begun: outside.Beginning
     verifier: notes.Verifier | None = None
     checkpoint_count: int = 0
     # The size and root that were seen, by whom, and that in words.
@@ -38,14 +39,13 @@ class Witnesses:
 
 def ask(*, since: int | None = None) -> Witnesses:
     """Ask everybody; with `since`, only about checkpoints of this size or larger, the last one, and the last anchor."""
-    witnesses = Witnesses()
+    witnesses = Witnesses(outside.beginning())
     verifier = _key(witnesses)
     # In the opposite order of that in which they are written: nobody honest is behind somebody asked earlier.
     said = signer.last_said()
-    begun = outside.beginning()
-    _ask_checkpoints(witnesses, verifier, begun, since)
+    _ask_checkpoints(witnesses, verifier, since)
     if verifier is not None:
-        _ask_anchors(witnesses, verifier, begun, said, every=since is None)
+        _ask_anchors(witnesses, verifier, said, every=since is None)
     if count := outside.unreadable():
         detail = f"{count} lines of accepted.jsonl cannot be read, and count for nothing."
         witnesses.found.append(Found("acceptance_unreadable", "signer", detail))
@@ -69,11 +69,12 @@ def _key(witnesses: Witnesses) -> notes.Verifier | None:
     return witnesses.verifier
 
 
-def gone(said: Sequence[Said], seen: Witnesses, *, every: bool) -> list[Found]:
+def gone(heard: Mapping[int, Said], seen: Witnesses, *, every: bool) -> list[Found]:
     """Which of the heads the log says were signed are nowhere to be found any more; asked after the log was read.
 
-    With `every`, those that the anchor file was told as well.
+    `heard` is what the log says, by leaf. With `every`, those that the anchor file was told as well.
     """
+    said = [each for index, each in heard.items() if index >= seen.begun.size]
     kept: set[Head] = set()
     for first in range(0, len(said), CHUNK):
         sizes = [each.size for each in said[first : first + CHUNK]]
@@ -102,11 +103,9 @@ def _named(kind: str, sentence: str, missing: Sequence[Said]) -> list[Found]:
     return found
 
 
-def _ask_checkpoints(
-    witnesses: Witnesses, verifier: notes.Verifier | None, begun: outside.Beginning, since: int | None
-) -> None:
+def _ask_checkpoints(witnesses: Witnesses, verifier: notes.Verifier | None, since: int | None) -> None:
     """What was signed before somebody accepted another log is not held against it."""
-    rows = Checkpoint.objects.filter(pk__gt=begun.checkpoint)
+    rows = Checkpoint.objects.filter(pk__gt=witnesses.begun.checkpoint)
     if since is not None:
         last = rows.order_by("-pk").values("pk")[:1]
         rows = rows.filter(Q(size__gte=since) | Q(pk__in=last))
@@ -135,16 +134,13 @@ def _ask_checkpoint(witnesses: Witnesses, row: Checkpoint, verifier: notes.Verif
     witnesses.heads.setdefault((head.size, head.root), ("checkpoints", name))
 
 
-def _ask_anchors(
-    witnesses: Witnesses, verifier: notes.Verifier, begun: outside.Beginning, said: Said | None, *, every: bool
-) -> None:
+def _ask_anchors(witnesses: Witnesses, verifier: notes.Verifier, said: Said | None, *, every: bool) -> None:
     """All lines, or only the last: that is what was signed last, or newer, since a signer may have died after it."""
-    lines = anchors.read(verifier) if every else filter(None, [anchors.last(verifier)])
     last: anchors.Line | None = None
     try:
-        for line in lines:
+        for line in anchors.read(verifier) if every else filter(None, [anchors.last(verifier)]):
             last = line
-            _ask_anchor(witnesses, line, begun)
+            _ask_anchor(witnesses, line)
     except OSError as error:
         detail = f"The anchor file cannot be read: {type(error).__name__}."
         witnesses.found.append(Found("anchor_invalid", "anchors", detail))
@@ -155,7 +151,7 @@ def _ask_anchors(
         witnesses.found += _named("anchor_missing", UNTOLD, [said])
 
 
-def _ask_anchor(witnesses: Witnesses, line: anchors.Line, begun: outside.Beginning) -> None:
+def _ask_anchor(witnesses: Witnesses, line: anchors.Line) -> None:
     if line.head is None:
         name = f"anchor line {line.number}" if line.number else "the last anchor line"
         detail = f"{name} carries no good signature of this log."
@@ -163,5 +159,5 @@ def _ask_anchor(witnesses: Witnesses, line: anchors.Line, begun: outside.Beginni
         return
     witnesses.told.add((line.head.size, line.head.root))
     # A file that is shorter than it was is another file.
-    if line.begins >= begun.anchors or anchors.length() < begun.anchors:
+    if line.begins >= witnesses.begun.anchors or anchors.length() < witnesses.begun.anchors:
         witnesses.heads[line.head.size, line.head.root] = ("anchors", "the anchor file")

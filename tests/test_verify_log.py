@@ -183,10 +183,11 @@ def truncate() -> None:
 def restore_a_backup(size: int = 600) -> None:
     """The database as it was when the log was shorter."""
     last = Leaf.objects.filter(index__gte=size)
-    newer = list(last.values_list("entry_id", flat=True))
+    newer = [*last.values_list("entry_id", flat=True), *Pending.objects.values_list("entry_id", flat=True)]
     Disclosure.objects.filter(entry_id__in=newer).delete()
     Entry.objects.filter(pk__in=newer)._raw_delete("default")
     last._raw_delete("default")
+    Pending.objects.all().delete()
     Checkpoint.objects.filter(size__gte=size)._raw_delete("default")
     rebuild()
 
@@ -388,7 +389,7 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (garble_the_memory, {"memory_unreadable"}, "memory cannot be read"),
     (empty_the_memory, {"memory_unreadable"}, "memory cannot be read"),
     (garble_the_key, {"key_unreadable"}, "key cannot be read"),
-    (garble_an_anchor, {"anchor_invalid"}, "anchor line 4 carries no good signature"),
+    (garble_an_anchor, {"anchor_invalid"}, "carries no good signature"),
     (replace_the_anchors_by_a_directory, {"anchor_invalid"}, "anchor file cannot be read"),
     (garble_what_was_accepted, {"acceptance_unreadable"}, "2 lines of accepted.jsonl"),
     (edit_anchors, {"anchor_invalid"}, "anchor line 1"),
