@@ -26,6 +26,8 @@ from .models import Entry, Finding, IntegrityRun, Leaf, Pending
 from .refusals import Refused
 from .subjects import Subject
 
+NAMED_AT_MOST = 50
+"""How many of a kind a check names one by one, where it counts the rest."""
 FULL = "full"
 """The level of a run that looks at everything."""
 

@@ -35,10 +35,10 @@ from . import (
 )
 from .actors import SYSTEM
 from .facts import AuditlogFact
-from .findings import Found
+from .findings import NAMED_AT_MOST, Found
 from .models import Disclosure, Entry, Finding, IntegrityRun, Leaf, Payload, Pending, Tree
 from .subjects import Subject
-from .walking import NAMED_AT_MOST, Progress, Walk
+from .walking import Progress, Walk
 
 logger = structlog.get_logger(__name__)
 

@@ -21,7 +21,7 @@ from django.db import connection
 from . import anchors, canonical, findings, log, merkle, notes, outside, tree
 from .actors import SYSTEM, Actor
 from .facts import AuditlogFact
-from .findings import Found
+from .findings import NAMED_AT_MOST, Found
 from .models import Checkpoint, Entry, Finding, Leaf, Tree
 from .outside import Beginning, Memory
 from .refusals import Refused
@@ -30,7 +30,6 @@ from .subjects import Subject
 logger = structlog.get_logger(__name__)
 
 IDLE = timedelta(minutes=10)
-NAMED_AT_MOST = 50
 BROKEN = frozenset({"tree_edited", "tree_missing", "tree_incomplete", "root_mismatch", "leaf_forged"})
 """The tree contradicts itself: it has to be put right."""
 
@@ -146,6 +145,11 @@ def _beginning(head: Tree, rows: Sequence[Finding]) -> Beginning | None:
         raise TreeBroken("; ".join(each.detail for each in broken))
     last = latest()
     return Beginning(head.size, last.pk if last else 0, anchors.length())
+
+
+def signs_here() -> bool:
+    """Whether this host signs, or nobody did yet: another one has no memory of it and would miss it."""
+    return (outside.directory() / "signer.json").exists() or not Checkpoint.objects.exists()
 
 
 def latest() -> Checkpoint | None:

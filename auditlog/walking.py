@@ -11,11 +11,10 @@ from uuid import UUID
 
 from . import canonical, log, merkle, signer
 from .facts import AuditlogFact
-from .findings import Found
+from .findings import NAMED_AT_MOST, Found
 from .models import Disclosure, Entry, Leaf, Tile
 
 CHUNK = 1024
-NAMED_AT_MOST = 50
 
 Progress = Callable[[int, int], None]
 

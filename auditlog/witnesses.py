@@ -14,12 +14,11 @@ from django.conf import settings
 from django.db.models import Q
 
 from . import anchors, notes, outside, signer
-from .findings import Found
+from .findings import NAMED_AT_MOST, Found
 from .models import Checkpoint
 from .signer import Said
 
 CHUNK = 1000
-NAMED_AT_MOST = 50
 
 Head = tuple[int, bytes]
 
@@ -107,8 +106,8 @@ def _ask_checkpoints(witnesses: Witnesses, verifier: notes.Verifier | None, sinc
     """What was signed before somebody accepted another log is not held against it."""
     rows = Checkpoint.objects.filter(pk__gt=witnesses.begun.checkpoint)
     if since is not None:
-        last = rows.order_by("-pk").values("pk")[:1]
-        rows = rows.filter(Q(size__gte=since) | Q(pk__in=last))
+        last = rows.order_by("-pk").values_list("pk", flat=True).first()
+        rows = rows.filter(Q(size__gte=since) | Q(pk=last))
     previous: Checkpoint | None = None
     for row in rows.order_by("pk").iterator():
         witnesses.checkpoint_count += 1

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management import CommandError, call_command
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from auditlog import exports, log, sequencer, signer
 from auditlog.actors import SYSTEM, Actor
 from auditlog.bundle import verify
 from auditlog.facts import SystemFact
-from auditlog.models import Entry
+from auditlog.models import Entry, Finding
 from auditlog.subjects import Subject
 from tests.harness.people import People
 
@@ -79,6 +82,18 @@ def test_a_whole_bundle_holds(bundle: Path) -> None:
     assert signer.key().verifier.vkey in done.stdout
     lines = (bundle / "entries.jsonl").read_bytes().splitlines()
     assert lines == [bytes(entry.bytes) for entry in Entry.objects.filter(leaf__index__lt=321).order_by("leaf__index")]
+
+
+def test_a_worker_on_another_host_exports_what_is_signed_and_misses_no_memory(
+    written: None, settings: Any, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(settings.VAR_DIR / "keys", elsewhere / "keys")
+    settings.VAR_DIR = elsewhere
+    done = exports.export(directory=tmp_path / "bundle", by=SYSTEM, now=NOW)
+    assert done.size == 300
+    assert checked(done.directory).returncode == 0
+    assert not Finding.objects.exists()
 
 
 def test_a_subset_holds_and_says_that_it_is_one(subset: Path) -> None:
@@ -252,7 +267,7 @@ def test_the_program_is_short_and_stands_alone() -> None:
     assert imports <= set(sys.stdlib_module_names)
 
 
-@settings(max_examples=25, deadline=None)
+@tried(max_examples=25, deadline=None)
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=100))
 def test_its_signature_check_agrees_with_cryptography(seed: bytes, message: bytes) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)
