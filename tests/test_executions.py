@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from auditlog import entries, jobs
 from auditlog.actors import Actor
-from auditlog.models import Job
+from auditlog.models import Entry, Job
 from tests.harness.ledger import Ledger
 from verification import contracts, executors, gates, running
 from verification.executors.base import ExecutorError
@@ -509,6 +509,8 @@ def test_a_running_contract_that_is_cancelled_and_did_something_is_rolled_back(g
     contract = authorized(then="wait", effect={"target_state": {"count": 7}})
     attempt = _begun(contract)
     cancel(contract)
+    said = Entry.objects.get(contract_id=contract.pk, fact="contract.cancel_requested")
+    assert (said.actor_id, said.data["state"], said.data["reason"]) == (ADA.id, "executing", "not needed")
     running.perform(attempt)
     settle(contract, seconds=40)
     assert contract.state == State.ROLLED_BACK

@@ -478,14 +478,26 @@ def cancel(*, contract_id: UUID, by: Actor, reason: str, now: datetime) -> Contr
     with log.recording():
         contract = lock(contract_id)
         if contract.state in MAY_STILL_ACT:
-            contract.cancel_requested_at, contract.cancel_reason = now, reason
-            contract.save(update_fields=["cancel_requested_at", "cancel_reason"])
-            return contract
+            return _ask_to_stop(contract, reason=reason, by=by, now=now)
         if waits_for_retry(contract):
             attempts = contract.executions.exclude(state=Execution.State.PREPARING).count()
             dead_letter(contract, attempts=attempts, error=f"It was cancelled. {reason}".strip(), by=by, now=now)
             return contract
         return move(contract, State.CANCELLED, by=by, now=now, reason=reason)
+
+
+def _ask_to_stop(contract: Contract, *, reason: str, by: Actor, now: datetime) -> Contract:
+    contract.cancel_requested_at, contract.cancel_reason = now, reason
+    contract.save(update_fields=["cancel_requested_at", "cancel_reason"])
+    data = {
+        "action_type": contract.action_type,
+        "target": contract.target,
+        "tier": contract.tier,
+        "state": contract.state,
+        "reason": reason,
+    }
+    record(contract, ContractFact.CANCEL_REQUESTED, data, by=by, now=now)
+    return contract
 
 
 def can_be_cancelled(contract: Contract) -> bool:

@@ -83,6 +83,16 @@ class Retried(TypedDict):
     attempts: int
 
 
+class CancelRequested(TypedDict):
+    """Somebody asked that a contract that may still act stops; whether it could, its next state says."""
+
+    action_type: str
+    target: str
+    tier: str
+    state: str
+    reason: str
+
+
 class Action(TypedDict):
     """An attempt to act began or ended."""
 
@@ -153,6 +163,7 @@ class ContractFact(Facts):
     RESOLVED = fact("contract.resolved", Resolved)
     DEAD_LETTERED = fact("contract.dead_lettered", DeadLettered)
     RETRIED = fact("contract.retried", Retried)
+    CANCEL_REQUESTED = fact("contract.cancel_requested", CancelRequested)
     PROPOSED = fact("contract.proposed", Moved)
     DENIED = fact("contract.denied", Moved)
     AWAITING_APPROVAL = fact("contract.awaiting_approval", Moved)
