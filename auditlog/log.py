@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from . import canonical, context, facts, ids, inserting, merkle, metrics, observers, reading, redaction, sequencer
+from . import canonical, context, facts, ids, inserting, metrics, observers, reading, redaction, sequencer
 from .actors import Actor
 from .facts import Facts
 from .models import Disclosure, Entry, Payload
@@ -169,7 +169,7 @@ class _Rows:
 
     def __init__(self) -> None:
         self.entries: list[tuple[Any, ...]] = []
-        self.queue: list[tuple[UUID, bytes, datetime]] = []
+        self.written: list[tuple[UUID, bytes]] = []
         self.disclosures: list[tuple[UUID, str, str, bytes, str]] = []
         self.payloads: list[Payload] = []
 
@@ -197,7 +197,7 @@ class _Rows:
             self.disclosures.append((draft.id, *_commit_to(document, pointer, owner)))
         columns["bytes"] = written = self._encoded(document)
         self.entries.append(_row(columns))
-        self.queue.append((draft.id, merkle.leaf_hash(written), draft.at))
+        self.written.append((draft.id, written))
 
     def _encoded(self, document: dict[str, Any]) -> bytes:
         written = canonical.encode(document)
@@ -285,7 +285,7 @@ def _write(using: str) -> None:
     for draft in drafts:
         rows.add(draft)
     inserting.insert(Entry, rows.entries, using=using)
-    sequencer.enqueue(rows.queue, using=using)
+    sequencer.place_soon(rows.written, using=using)
     if rows.disclosures:
         inserting.insert(Disclosure, rows.disclosures, using=using)
     if rows.payloads:

@@ -63,7 +63,7 @@ def excess(connection: BaseDatabaseWrapper) -> list[str]:
         role, superuser = cursor.fetchone()
         if superuser:
             return [f"{role} is a superuser: no trigger and no grant binds it."]
-        cursor.execute(_OWNS, [list(triggers.TABLES)])
+        cursor.execute(_OWNS, [list(triggers.TABLES), list(triggers.POSTGRES_FUNCTIONS)])
         owned = [f"{role} owns the {what}, or is a member of its owner." for (what,) in cursor.fetchall()]
         cursor.execute(_MAY, [list(triggers.TABLES)])
         granted = [f"{role} may {verbs} on {table}." for table, verbs in cursor.fetchall()]
@@ -84,7 +84,7 @@ def _may_switch_triggers_off(connection: BaseDatabaseWrapper, cursor: Any) -> bo
 _OWNS = """
 SELECT 'table ' || relname FROM pg_class WHERE oid = ANY(%s::regclass[]) AND pg_has_role(relowner, 'MEMBER')
 UNION ALL
-SELECT 'function ' || proname FROM pg_proc WHERE proname = 'auditlog_refuse_change' AND pg_has_role(proowner, 'MEMBER')
+SELECT 'function ' || proname FROM pg_proc WHERE proname = ANY(%s) AND pg_has_role(proowner, 'MEMBER')
 UNION ALL
 SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = current_schema() AND pg_has_role(nspowner, 'MEMBER')
 ORDER BY 1

@@ -31,17 +31,16 @@ sequence_soon = Nudge("auditlog.tasks.sequence", queue="log", seconds=0.1)
 deliver_soon = Nudge("auditlog.tasks.deliver_all", queue="default", seconds=0.1)
 
 
-def enqueue(queue: Sequence[tuple[UUID, bytes, datetime]], *, using: str) -> None:
-    """See to it that new entries get their places in the tree once the transaction around is committed.
+def place_soon(written: Sequence[tuple[UUID, bytes]], *, using: str) -> None:
+    """See to it that new entries, given as ids and bytes, get their places in the tree.
 
-    Each is given as its id, the hash of its leaf, and when it was recorded. On SQLite, which has one writer at a time
-    anyway, the writer gives them their places itself.
+    A trigger of PostgreSQL has queued them; the sequencer runs once the transaction around is committed. On SQLite,
+    which has one writer at a time anyway, the writer gives them their places itself.
     """
     if connections[using].vendor == "postgresql":
-        inserting.insert(Pending, queue, using=using)
         transaction.on_commit(sequence_soon, using=using)
     else:
-        place([(entry_id, leaf_hash) for entry_id, leaf_hash, _ in queue], using=using, now=timezone.now())
+        place([(entry_id, merkle.leaf_hash(each)) for entry_id, each in written], using=using, now=timezone.now())
         transaction.on_commit(deliver_soon, using=using)
 
 

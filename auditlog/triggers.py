@@ -1,6 +1,7 @@
-"""What the database itself refuses: changing what was appended. Installed by migration 0002, checked by `integrity`.
+"""What the database does by itself: refuse to change what was appended, and on PostgreSQL queue it for the sequencer.
 
-Triggers and grants prevent accidents; the tree plus one root kept elsewhere is the evidence.
+Installed by migration 0002, checked by `integrity`. Triggers and grants prevent accidents; the tree plus one root kept
+elsewhere is the evidence.
 """
 
 from __future__ import annotations
@@ -21,26 +22,50 @@ TABLES: dict[str, tuple[str, ...]] = {
     "auditlog_checkpoint": ("id",),
 }
 
-POSTGRES_FUNCTION = """
-CREATE OR REPLACE FUNCTION auditlog_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+POSTGRES_FUNCTIONS = {
+    "auditlog_refuse_change": """
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
 END
-$$
-"""
+""",
+    # The hash of a leaf: RFC 6962 2.1.
+    "auditlog_queue": r"""
+BEGIN
+    INSERT INTO auditlog_pending (entry_id, leaf_hash, recorded_at)
+    SELECT id, sha256('\x00'::bytea || bytes), recorded_at FROM appended;
+    RETURN NULL;
+END
+""",
+}
+"""The functions of PostgreSQL's triggers, by name: their bodies, as `pg_proc` must hold them."""
+
+
+def postgres_triggers() -> dict[str, tuple[str, str, str]]:
+    """The triggers of PostgreSQL by name: table, function, and how `pg_get_triggerdef` must give them back."""
+    refuse, queue = POSTGRES_FUNCTIONS
+    when = {f"{table}_append_only": (table, refuse, "BEFORE DELETE OR UPDATE OR TRUNCATE ON {}") for table in TABLES}
+    when["auditlog_entry_queue"] = ("auditlog_entry", queue, "AFTER INSERT ON {} REFERENCING NEW TABLE AS appended")
+    return {
+        name: (
+            table,
+            function,
+            f"CREATE TRIGGER {name} {words.format(table)} FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
+        )
+        for name, (table, function, words) in when.items()
+    }
 
 
 def install(connection: BaseDatabaseWrapper) -> None:
     """Create the triggers; those already there are replaced."""
+    remove(connection)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(POSTGRES_FUNCTION)
-            for table in TABLES:
-                cursor.execute(f"DROP TRIGGER IF EXISTS {table}_append_only ON {table}")
-                cursor.execute(_postgres_trigger(table))
+            for name, body in POSTGRES_FUNCTIONS.items():
+                cursor.execute(f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+            for _, _, sql in postgres_triggers().values():
+                cursor.execute(sql)
         else:
-            for name, sql in sqlite_triggers().items():
-                cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+            for sql in sqlite_triggers().values():
                 cursor.execute(sql)
 
 
@@ -48,8 +73,8 @@ def remove(connection: BaseDatabaseWrapper) -> None:
     """Drop the triggers (the owner's privilege)."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            for table in TABLES:
-                cursor.execute(f"DROP TRIGGER IF EXISTS {table}_append_only ON {table}")
+            for name, (table, *_) in postgres_triggers().items():
+                cursor.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
         else:
             for name in sqlite_triggers():
                 cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
@@ -73,14 +98,6 @@ def sqlite_triggers() -> dict[str, str]:
     return found
 
 
-def _postgres_trigger(table: str) -> str:
-    """The trigger of PostgreSQL on a table, word for word as `pg_get_triggerdef` gives it back."""
-    return (
-        f"CREATE TRIGGER {table}_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON {table} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION auditlog_refuse_change()"
-    )
-
-
 def missing(connection: BaseDatabaseWrapper) -> list[str]:
     """Names of triggers that are absent, disabled or altered, sorted."""
     return _missing_postgresql(connection) if connection.vendor == "postgresql" else _missing_sqlite(connection)
@@ -91,7 +108,7 @@ def added(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
     tables = [model._meta.db_table for app in settings.OUR_APPS for model in _models(app)]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            ours = {(f"{table}_append_only", table) for table in TABLES}
+            ours = {(name, table) for name, (table, *_) in postgres_triggers().items()}
             cursor.execute(_POSTGRES_ADDED, {"tables": tables})
             found = cursor.fetchall()
         else:
@@ -117,21 +134,21 @@ def _models(app: str) -> Iterable[type[Model]]:
 
 def _missing_postgresql(connection: BaseDatabaseWrapper) -> list[str]:
     with connection.cursor() as cursor:
-        cursor.execute(_POSTGRES_SOUND, {"body": POSTGRES_FUNCTION.split("$$")[1], "tables": list(TABLES)})
+        cursor.execute(_POSTGRES_INSTALLED, [list(TABLES)])
         sound = {
-            name
-            for name, definition in cursor.fetchall()
-            if definition == _postgres_trigger(name.removesuffix("_append_only"))
+            name: definition
+            for name, definition, function, body in cursor.fetchall()
+            if POSTGRES_FUNCTIONS.get(function) == body
         }
-    return sorted({f"{table}_append_only" for table in TABLES} - sound)
+    return sorted(name for name, (_, _, sql) in postgres_triggers().items() if sound.get(name) != sql)
 
 
 # In its pretty form a definition names no schema that is looked into anyway.
-_POSTGRES_SOUND = """
-SELECT t.tgname, pg_get_triggerdef(t.oid, true)
+_POSTGRES_INSTALLED = """
+SELECT t.tgname, pg_get_triggerdef(t.oid, true), p.proname, p.prosrc
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
-WHERE NOT t.tgisinternal AND t.tgrelid = ANY(%(tables)s::regclass[]) AND t.tgenabled IN ('O', 'A')
-  AND p.proname = 'auditlog_refuse_change' AND p.prosrc = %(body)s AND l.lanname = 'plpgsql' AND p.proconfig IS NULL
+WHERE NOT t.tgisinternal AND t.tgrelid = ANY(%s::regclass[]) AND t.tgenabled IN ('O', 'A')
+  AND l.lanname = 'plpgsql' AND p.proconfig IS NULL
 """
 
 _POSTGRES_ADDED = """

@@ -37,7 +37,7 @@ PARTS = ("saves", "writers", "integrity", "offline")
 
 
 def fill(entries: int) -> None:
-    """Add this many entries to the log, by the log's own functions but for the queue: each gets its place at once.
+    """Add this many entries to the log, by the log's own functions.
 
     Half of them are a person's, whose name is a commitment with its value kept beside.
     """
@@ -75,8 +75,7 @@ def fill(entries: int) -> None:
         with transaction.atomic():
             inserting.insert(Entry, rows.entries, using="default")
             inserting.insert(Disclosure, rows.disclosures, using="default")
-            queue = [(entry_id, leaf_hash) for entry_id, leaf_hash, _ in rows.queue]
-            sequencer.place(queue, using="default", now=datetime.now(UTC))
+        sequencer.run()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
 

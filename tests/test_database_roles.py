@@ -154,6 +154,8 @@ REFUSED = [
     "TRUNCATE auditlog_job",
     "CREATE OR REPLACE FUNCTION auditlog_refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
     "DROP FUNCTION auditlog_refuse_change() CASCADE",
+    "DROP TRIGGER auditlog_entry_queue ON auditlog_entry",
+    "DROP FUNCTION auditlog_queue() CASCADE",
     "CREATE TRIGGER x BEFORE INSERT ON auditlog_entry EXECUTE FUNCTION auditlog_refuse_change()",
     "CREATE TABLE mine (id integer)",
     "INSERT INTO django_migrations (app, name, applied) VALUES ('auditlog', '9999', now())",
@@ -197,7 +199,8 @@ def test_an_owner_is_named_with_all_it_owns(installed: None, transactional_db: N
     with connected(NAME=DATABASE, USER=OWNER):
         owned = "\n".join(roles.excess(connection))
         assert said() == {"grace.W007"}
-    for what in ("table auditlog_entry", "table auditlog_tile", "function auditlog_refuse_change", "schema public"):
+    functions = ("function auditlog_refuse_change", "function auditlog_queue")
+    for what in ("table auditlog_entry", "table auditlog_tile", *functions, "schema public"):
         assert f"grace_owner owns the {what}" in owned
 
 

@@ -513,9 +513,30 @@ def test_triggers_that_are_switched_off_altogether_are_detected(signed: Checkpoi
 
 
 @pytest.mark.postgres
-def test_a_hollowed_trigger_function_is_detected(signed: Checkpoint) -> None:
-    connection.cursor().execute(triggers.POSTGRES_FUNCTION.replace("RAISE EXCEPTION", "RAISE NOTICE"))
+@pytest.mark.parametrize("function", triggers.POSTGRES_FUNCTIONS)
+def test_a_hollowed_trigger_function_is_detected(signed: Checkpoint, function: str) -> None:
+    hollow = "LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    connection.cursor().execute(f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger {hollow}")
     assert kinds() == {"trigger_missing"}
+
+
+@pytest.mark.postgres
+def test_entries_that_no_trigger_queued_are_detected_and_named(signed: Checkpoint) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE auditlog_entry DISABLE TRIGGER auditlog_entry_queue")
+    write(1)
+    assert kinds() == {"trigger_missing", "entry_unplaced"}
+    assert "auditlog_entry_queue" in details()
+
+
+@pytest.mark.postgres
+def test_an_entry_is_queued_by_its_hash_whoever_writes_it(signed: Checkpoint) -> None:
+    """RFC 6962 2.1: the hash of a leaf, here computed by the database, there by us."""
+    write(3)
+    for waiting in Pending.objects.all():
+        entry = Entry.objects.get(pk=waiting.entry_id)
+        assert bytes(waiting.leaf_hash) == merkle.leaf_hash(bytes(entry.bytes))
+        assert waiting.recorded_at == entry.recorded_at
 
 
 def test_an_old_backup_restored_is_detected_and_named(signed: Checkpoint) -> None:
