@@ -1,8 +1,6 @@
 """What waits for people survives everything that runs: it is a row, and nobody keeps it in mind (O)."""
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +37,6 @@ class Somebody:
         return answer.json()["data"]
 
 
-def in_the_database(here: Installation, query: str, *given: str) -> list[Any]:
-    with closing(sqlite3.connect(here.var_dir / "grace.sqlite3")) as database:
-        return [row[0] for row in database.execute(query, given)]
-
-
 def test_o_a_pending_request_survives_restarts_and_nothing_waits_in_memory(tmp_path: Path) -> None:
     here = Installation(tmp_path)
     ran = here.manage("bootstrap", "--json", seconds=300)
@@ -60,9 +53,9 @@ def test_o_a_pending_request_survives_restarts_and_nothing_waits_in_memory(tmp_p
         here.kill()
 
     # Nothing runs now. All there is of the question is its row, and no work is owed for it.
-    states = in_the_database(here, "SELECT state FROM governance_approvalrequest WHERE digest = ?", asked["digest"])
-    assert states == ["pending"]
-    assert in_the_database(here, "SELECT kind FROM auditlog_job WHERE subject_id = ?", asked["id"]) == []
+    states = here.rows("SELECT state FROM governance_approvalrequest WHERE digest = ?", asked["digest"])
+    assert states == [("pending",)]
+    assert here.rows("SELECT kind FROM auditlog_job WHERE subject_id = ?", asked["id"]) == []
 
     with here.up():
         bea = Somebody(here, login={"username": "bea", "password": password})

@@ -21,8 +21,9 @@ from grace_site.supervision import running, state
 from grace_site.supervision.children import Child, Spec
 from tests.harness.processes import ROOT, wait_until
 
-# They start several processes each, and share the machine badly.
-pytestmark = pytest.mark.xdist_group("up")
+# They start several processes each, and share the machine badly. They are about processes, not about the database: on
+# PostgreSQL `up` runs in the tests of restarts, of the demo, of documents and of bootstrap.
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.sqlite]
 
 READY_SECONDS = 60
 GONE_SECONDS = 10

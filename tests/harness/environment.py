@@ -39,6 +39,12 @@ def prepare() -> Path:
     return _own_var_dir()
 
 
+def postgres_url() -> str:
+    """The URL of a database of the PostgreSQL the tests run on; empty when they run on SQLite."""
+    url = os.environ.get("DATABASE_URL", "")
+    return url if url.startswith("postgres") else ""
+
+
 def _own_var_dir() -> Path:
     """A VAR_DIR for each process that runs tests, so that two of them never share a database file."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
