@@ -162,8 +162,8 @@ class _Writer:
         count = 0
         with (
             (self.directory / "entries.jsonl").open("wb") as entries,
-            (self.directory / "proofs.jsonl").open("w") as proven,
-            (self.directory / "disclosures.jsonl").open("w") as disclosed,
+            (self.directory / "proofs.jsonl").open("w", encoding="utf-8") as proven,
+            (self.directory / "disclosures.jsonl").open("w", encoding="utf-8") as disclosed,
         ):
             for chunk in _chunks(leaves):
                 self._entries(chunk, entries, proven)
@@ -213,13 +213,13 @@ class _Writer:
     def finish(self, wanted: Mapping[str, Any], count: int, now: datetime) -> None:
         """Checkpoints, key, policy, the program, and the signed manifest over all of them."""
         vkey = signer.key().verifier.vkey
-        with (self.directory / "checkpoints.jsonl").open("w") as file:
+        with (self.directory / "checkpoints.jsonl").open("w", encoding="utf-8") as file:
             for note in self._notes():
                 file.write(json.dumps(note, ensure_ascii=False) + "\n")
         self._text("vkey.txt", f"{vkey}\n")
         # https://c2sp.org/tlog-policy
         self._text("policy.txt", f"log {vkey}\nquorum none\n")
-        self._text("verify.py", (Path(__file__).parent / "bundle" / "verify.py").read_text())
+        self._text("verify.py", (Path(__file__).parent / "bundle" / "verify.py").read_text("utf-8"))
         manifest = {
             "format": FORMAT,
             "origin": signer.key().name,
@@ -244,7 +244,7 @@ class _Writer:
         return sorted(path for path in self.directory.rglob("*") if path.is_file())
 
     def _text(self, name: str, text: str) -> None:
-        (self.directory / name).write_text(text)
+        (self.directory / name).write_text(text, "utf-8")
 
 
 def seal(directory: Path, manifest: Mapping[str, Any], by: notes.Signer) -> None:
@@ -253,8 +253,9 @@ def seal(directory: Path, manifest: Mapping[str, Any], by: notes.Signer) -> None
     The note cannot be taken for a checkpoint: its first line is another, and its second no number.
     """
     text = json.dumps(manifest, indent=2) + "\n"
-    (directory / "manifest.json").write_text(text)
-    (directory / "manifest.note").write_text(by.sign(f"{by.name}/bundle\n{sha256(text.encode()).hexdigest()}\n"))
+    (directory / "manifest.json").write_text(text, "utf-8")
+    note = by.sign(f"{by.name}/bundle\n{sha256(text.encode()).hexdigest()}\n")
+    (directory / "manifest.note").write_text(note, "utf-8")
 
 
 def _chunks(leaves: QuerySet[Leaf]) -> Iterator[list[Leaf]]:

@@ -253,6 +253,40 @@ def test_a_payload_is_what_its_name_says(tmp_path: Path) -> None:
                 check(directory)
 
 
+def test_a_payload_that_was_added_to_a_bundle_is_noticed(tmp_path: Path) -> None:
+    directory = bundle(tmp_path)
+    (directory / "payloads").mkdir()
+    assert check(directory)
+    (directory / "payloads" / f"{sha256(b'{}').hexdigest()}.json").write_text("{}")
+    with pytest.raises(verify.Wrong, match="not the file the manifest speaks of"):
+        check(directory)
+
+
+def test_it_reads_names_in_any_language_on_any_machine(tmp_path: Path) -> None:
+    label = {"pointer": "/actor/label", "sha256": sha256(SALT + "Zoë".encode()).hexdigest()}
+    directory = written(tmp_path / "b", [json.dumps({"commitments": [label]}, separators=(",", ":")).encode()], bool)
+    value = {"line": 0, "pointer": "/actor/label", "value": "Zoë", "salt": SALT.hex()}
+    (directory / "disclosures.jsonl").write_text(json.dumps(value, ensure_ascii=False) + "\n", "utf-8")
+    sign(directory, [(1, merkle.root_of([merkle.leaf_hash((directory / "entries.jsonl").read_bytes()[:-1])]))])
+    # A machine whose files are in Latin-1, such as others than this one have.
+    argv = [sys.executable, "-I", "-X", "utf8=0", "-c", IN_LATIN_1, verify.__file__, str(directory)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.startswith("holds: "), done.stdout + done.stderr
+
+
+IN_LATIN_1 = """
+import _locale, io, runpy, sys
+io.text_encoding = lambda encoding, stacklevel=2: encoding or "latin-1"
+_open = open
+def in_latin_1(file, mode="r", buffering=-1, encoding=None, *rest):
+    return _open(file, mode, buffering, encoding or (None if "b" in mode else "latin-1"), *rest)
+import builtins
+builtins.open = io.open = in_latin_1
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 # --- how much memory it takes ----------------------------------------------------------------------------------
 
 # What a process is forked from counts as its own peak until it starts another program; so this starts one.

@@ -1,10 +1,9 @@
 """Check an export bundle of a Grace log: standard library only, no network, no Grace.
 
-What it proves: the lines of entries.jsonl are the entries of the log whose key is given, all of them or (when the
-bundle is a subset) each at its place, and the bundle is as it was made: its manifest is signed. A subset proves what is
-in it and not what is missing; what it should hold, its maker chose. Whose key that is, it cannot know: compare vkey.txt
-with a copy you were given by another way, or pass that copy with --vkey. A root you noted earlier, passed with --root,
-proves that the log was not rewritten since. Exits with 0 when everything holds, 1 when something does not.
+What it proves: the lines of entries.jsonl are the entries of the log whose key is given, all of them or (in a subset)
+each at its place, and the bundle is as it was made: its manifest is signed. A subset proves what is in it and not what
+is missing. Whose key that is, it cannot know: compare vkey.txt with a copy from elsewhere, or pass that with --vkey. A
+root you noted, passed with --root, proves that the log was not rewritten since. Exits with 1 when something does not hold.
 """
 
 import argparse
@@ -13,7 +12,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from heapq import merge
 from itertools import accumulate, islice
 from pathlib import Path
@@ -26,6 +25,7 @@ BASE = bytes.fromhex("58" + "66" * 31)
 Point = tuple[int, int, int, int]
 Head = tuple[int, bytes]  # how large the log was, and its root
 Wrong = ValueError  # something does not hold
+text_of = partial(open, encoding="utf-8")
 
 
 def point_add(a: Point, b: Point) -> Point:
@@ -83,7 +83,7 @@ def signed_text(note: str, vkey: str) -> tuple[str, list[str]]:
 
 def signed(directory: Path, vkey: str) -> Iterator[Head]:
     """Every checkpoint, oldest first."""
-    with (directory / "checkpoints.jsonl").open() as notes:
+    with text_of(directory / "checkpoints.jsonl") as notes:
         for note in notes:
             name, (origin, size, root, *_) = signed_text(json.loads(note), vkey)
             if origin != name:
@@ -126,7 +126,7 @@ def whole(directory: Path, seen: Iterable[Head]) -> tuple[int, bytes, int]:
 def subset(directory: Path, size: int, root: bytes) -> int:
     """Prove each entry at its place."""
     count, previous = 0, -1
-    with (directory / "entries.jsonl").open("rb") as lines, (directory / "proofs.jsonl").open() as proofs:
+    with (directory / "entries.jsonl").open("rb") as lines, text_of(directory / "proofs.jsonl") as proofs:
         for count, (line, text) in enumerate(zip(lines, proofs, strict=True), 1):  # noqa: B007 - the count is the answer
             proof = json.loads(text)
             if proof["index"] <= previous:
@@ -139,7 +139,7 @@ def subset(directory: Path, size: int, root: bytes) -> int:
 def disclosures(directory: Path) -> int:
     """Personal values are what the entries have committed to."""
     count, at, line = 0, -1, b""
-    with (directory / "entries.jsonl").open("rb", 1 << 18) as lines, (directory / "disclosures.jsonl").open() as values:
+    with (directory / "entries.jsonl").open("rb", 1 << 18) as lines, text_of(directory / "disclosures.jsonl") as values:
         for count, (value, _) in enumerate(map(json.JSONDecoder().raw_decode, values), 1):  # noqa: B007 - the answer
             if value["line"] != at:
                 at, line = value["line"], next(islice(lines, value["line"] - at - 1, None))
@@ -155,14 +155,14 @@ def disclosures(directory: Path) -> int:
 def check(directory: Path, vkey: str, known: list[Head]) -> str:
     """Everything; a sentence about what holds."""
     raw = (directory / "manifest.json").read_bytes()
-    name, text = signed_text((directory / "manifest.note").read_text(), vkey)
+    name, text = signed_text((directory / "manifest.note").read_text("utf-8"), vkey)
     if text != [f"{name}/bundle", hashlib.sha256(raw).hexdigest()]:
         raise Wrong("the manifest is not the one that was signed when the bundle was made")
     manifest = json.loads(raw)
-    for path, digest in manifest["files"].items():
+    for path in {*manifest["files"], *(f"payloads/{each.name}" for each in (directory / "payloads").glob("*"))}:
         with (directory / path).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != digest or path.partition("payloads/")[2] not in ("", f"{found}.json"):
+        if found != manifest["files"].get(path) or path.partition("payloads/")[2] not in ("", f"{found}.json"):
             raise Wrong(f"{path} is not the file the manifest speaks of")
     heads = signed(directory, vkey)
     if manifest["subset"]:
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--root", action="append", default=[], metavar="SIZE:HEX", help="a root you noted earlier")
     given = parser.parse_args()
     known = [(int(size), bytes.fromhex(root)) for size, _, root in (each.partition(":") for each in given.root)]
-    vkey = (given.vkey or given.directory / "vkey.txt").read_text()
+    vkey = (given.vkey or given.directory / "vkey.txt").read_text("utf-8")
     try:
         print("holds:", check(given.directory, vkey, known))  # noqa: T201
     except (Wrong, KeyError, IndexError, OSError, StopIteration, TypeError) as wrong:
