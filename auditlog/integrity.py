@@ -262,7 +262,7 @@ def _role() -> list[Found]:
 
 def _state(head: Tree) -> list[Found]:
     """The tree's row agrees with itself, and the database refuses changes."""
-    missing = "The append-only trigger {} is missing, disabled or altered."
+    missing = "The trigger {} is missing, disabled or altered."
     return [
         *[Found("trigger_missing", name, missing.format(name)) for name in triggers.missing(connection)],
         *[Found("trigger_added", name, detail) for name, detail in triggers.added(connection)],

@@ -3,7 +3,7 @@
 What it proves: the lines of entries.jsonl are the entries of the log whose key is given, all of them or (in a subset)
 each at its place, and the bundle is as it was made: its manifest is signed. A subset proves what is in it and not what
 is missing. Whose key that is, it cannot know: compare vkey.txt with a copy from elsewhere, or pass that with --vkey. A
-root you noted, passed with --root, proves that the log was not rewritten since. Exits with 1 when something does not hold.
+root you noted, passed with --root, proves that nothing was rewritten since. Exits with 1 when something does not hold.
 """
 
 import argparse
