@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from . import canonical, log, merkle, outside, tree
@@ -107,8 +107,9 @@ def stop_signing() -> bool:
 
 def record(found: Iterable[Found], *, now: datetime) -> list[Finding]:
     """Keep what was found, each thing once while it lasts; returns those that are not acknowledged."""
-    _reopen()
-    rows = [_kept(each, now) for each in found]
+    lasting = _lasting(now)
+    _reopen(lasting)
+    rows = [_kept(each, now, lasting) for each in found]
     return [row for row in rows if row.acknowledged_at is None]
 
 
@@ -128,12 +129,14 @@ def told_in(entry_id: UUID) -> QuerySet[Finding]:
     return unacknowledged().filter(told_in=entry_id).order_by("pk")
 
 
-def _kept(each: Found, now: datetime) -> Finding:
+def _kept(each: Found, now: datetime, lasting: Q) -> Finding:
     """Its row: the open one, or the one that was acknowledged if it has been there ever since, or a new one."""
     said = {"kind": each.kind, "subject": each.subject[:200], "detail": each.detail}
     same = Finding.objects.filter(**said)
-    row = same.filter(acknowledged_at=None).first() or same.order_by("-pk").first()
-    if row is not None and (row.acknowledged_at is None or _was_there_all_the_time(row)):
+    row = same.filter(acknowledged_at=None).first()
+    if row is None and each.kind not in ANEW:
+        row = same.filter(lasting).order_by("-pk").first()
+    if row is not None:
         same.filter(pk=row.pk).update(last_seen_at=now)
         return row
     new = {"found_at": now, "last_seen_at": now}
@@ -141,18 +144,18 @@ def _kept(each: Found, now: datetime) -> Finding:
     return Finding.objects.get_or_create(**said, acknowledged_at=None, defaults=new)[0]
 
 
-def _was_there_all_the_time(row: Finding) -> bool:
-    """Whether the last check that looks for the like of it saw it. What is gone and comes back is found anew."""
-    if row.kind in ANEW:
-        return False
-    last = _last_look(full=row.kind not in EVERY_RUN)
-    return last is None or row.last_seen_at >= last
+def _lasting(now: datetime) -> Q:
+    """A condition on findings: the last check that looks for the like saw it. What comes back after that is new."""
+    # Anybody who owns the database can write a run. None that has not begun yet says that something is over.
+    begun = IntegrityRun.objects.filter(started_at__lte=now)
+    often = Q(kind__in=EVERY_RUN)
+    return (often & _seen_by(begun)) | (~often & _seen_by(begun.filter(level=FULL)))
 
 
-def _last_look(*, full: bool) -> datetime | None:
-    """When the last check began, or the last that looked at everything."""
-    runs = IntegrityRun.objects.filter(level=FULL) if full else IntegrityRun.objects.all()
-    return runs.order_by("-pk").values_list("started_at", flat=True).first()
+def _seen_by(runs: QuerySet[IntegrityRun]) -> Q:
+    """A condition on findings: the last of these runs saw it; all of them when there is no run."""
+    last = runs.order_by("-pk").values_list("started_at", flat=True).first()
+    return Q() if last is None else Q(last_seen_at__gte=last)
 
 
 def open_to(*, finding_id: int, reason: str) -> Finding:
@@ -209,12 +212,9 @@ def _seal(text: str, secret: str | bytes | None = None) -> str:
     return salted_hmac("auditlog.findings.acknowledge", text, secret=secret, algorithm="sha256").hexdigest()
 
 
-def _reopen() -> None:
-    """Open again what somebody only wrote into the database to be acknowledged."""
-    said = Finding.objects.exclude(acknowledged_at=None)
-    # What the last look at everything did not see any more is over, whoever acknowledged it.
-    last = _last_look(full=True)
-    rows = list(said if last is None else said.filter(last_seen_at__gte=last))
+def _reopen(lasting: Q) -> None:
+    """Open again what somebody only wrote into the database to be acknowledged. The rest is over, whoever did it."""
+    rows = list(Finding.objects.filter(lasting).exclude(acknowledged_at=None))
     if not rows:
         return
     nodes, accepted = tree.Nodes(), outside.accepted()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
-from auditlog import findings, integrity, log, outside, sequencer, signer, tree
+from auditlog import canonical, findings, integrity, log, merkle, outside, sequencer, signer, tree, triggers
 from auditlog.facts import AuditlogFact
 from auditlog.findings import Found
-from auditlog.models import Checkpoint, Entry, Finding, Leaf
+from auditlog.models import Checkpoint, Entry, Finding, IntegrityRun, Leaf
 from auditlog.subjects import Subject
 from auditlog.testing import flushable
 from tests.test_verify_log import (
@@ -91,6 +92,33 @@ def test_an_open_finding_that_is_written_to_be_acknowledged_stays_open(signed: C
     row.refresh_from_db()
     assert (row.acknowledged_at, row.acknowledged_by, row.reason) == (None, "", "")
     assert findings.stop_signing()
+
+
+def drop_the_triggers() -> None:
+    triggers.remove(connection)
+
+
+def remember_more() -> None:
+    """The signer has signed what the log says nothing of."""
+    outside.remember(outside.Memory(300, merkle.root_at(300, tree.Nodes()), canonical.stamp(NOW)))
+
+
+@pytest.mark.parametrize("tamper", [drop_the_triggers, remember_more])
+@pytest.mark.parametrize("full_run_at", [NOW, NOW + timedelta(days=3000)])
+def test_no_run_that_is_written_along_with_them_makes_acknowledgements_count(
+    signed: Checkpoint, tamper: Callable[[], None], full_run_at: datetime
+) -> None:
+    tamper()
+    found = integrity.check(NOW, full=True).found
+    run: dict[str, Any] = {"finished_at": NOW, "from_index": 0, "size": 0, "root": merkle.EMPTY_ROOT, "passed": True}
+    for level, at in ((findings.FULL, full_run_at), ("incremental", NOW)):
+        IntegrityRun.objects.create(level=level, started_at=at, **run)
+    for each in found:
+        as_acknowledged(each)
+    for minutes in (15, 30, 45):
+        assert not integrity.check_incrementally(NOW + timedelta(minutes=minutes)).passed
+    assert open_kinds() == {each.kind for each in found} != set()
+    assert signer.sign_if_due(LATER) is None
 
 
 def forged(row: Finding, **changes: str) -> Any:

@@ -98,6 +98,14 @@ def test_what_the_daily_pass_did_not_see_any_more_is_found_anew() -> None:
     assert row.found_at == NOW + timedelta(hours=2)
 
 
+def test_a_look_at_everything_that_has_not_begun_yet_says_of_nothing_that_it_is_over() -> None:
+    write()
+    findings.record([EDITED], now=NOW)
+    acknowledge_all()
+    looked_at_everything(NOW + timedelta(days=1))
+    assert findings.record([EDITED], now=NOW + timedelta(hours=1)) == []
+
+
 def test_a_log_that_is_truncated_again_in_the_very_same_way_is_found_anew(signed: Checkpoint) -> None:
     (row,) = findings.record([Found("truncated", "signer", "shorter")], now=NOW)
     signer.acknowledge(finding_ids=[row.pk], by=ADA, reason="a backup", now=NOW)
