@@ -135,12 +135,13 @@ def _models(app: str) -> Iterable[type[Model]]:
 def _missing_postgresql(connection: BaseDatabaseWrapper) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(_POSTGRES_INSTALLED, [list(TABLES)])
+        # A partition keeps triggers of the names it had when it was the table.
         sound = {
-            name: definition
+            (name, definition)
             for name, definition, function, body in cursor.fetchall()
             if POSTGRES_FUNCTIONS.get(function) == body
         }
-    return sorted(name for name, (_, _, sql) in postgres_triggers().items() if sound.get(name) != sql)
+    return sorted(name for name, (_, _, sql) in postgres_triggers().items() if (name, sql) not in sound)
 
 
 # In its pretty form a definition names no schema that is looked into anyway.
