@@ -19,7 +19,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils.module_loading import import_string
 
-from . import canonical, entries, jobs, log, merkle, notes, sequencer, signer, tree
+from . import canonical, entries, findings, jobs, log, merkle, notes, sequencer, signer, tree
 from .actors import SYSTEM, Actor
 from .facts import AuditlogFact
 from .models import Checkpoint, Disclosure, Job, Leaf, Payload
@@ -138,10 +138,13 @@ def _actor(user_id: int | None) -> Actor:
 
 
 def _signed(now: datetime) -> Checkpoint:
-    """A checkpoint of everything up to now; on a host that does not sign, the last there is."""
+    """A checkpoint of everything up to now; on a host that does not sign, the last there is. Raises SigningRefused."""
     sequencer.run(now)
     last = signer.latest()
     if last is not None and (last.size == tree.head().size or not signer.signs_here()):
+        # The bundle is signed as well, whoever signs the log.
+        if findings.stop_signing():
+            raise signer.SigningRefused("An integrity finding has not been acknowledged.")
         return last
     return signer.sign(now)
 

@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 
-from auditlog import exports, log, sequencer, signer
+from auditlog import exports, findings, log, sequencer, signer
 from auditlog.actors import SYSTEM, Actor
 from auditlog.bundle import verify
 from auditlog.facts import SystemFact
+from auditlog.findings import Found
 from auditlog.models import Entry, Finding
 from auditlog.subjects import Subject
 from tests.harness.people import People
@@ -94,6 +95,19 @@ def test_a_worker_on_another_host_exports_what_is_signed_and_misses_no_memory(
     assert done.size == 300
     assert checked(done.directory).returncode == 0
     assert not Finding.objects.exists()
+
+
+@pytest.mark.parametrize("host", ["the one that signs", "another"])
+def test_while_signing_is_stopped_no_bundle_is_signed_on_any_host(
+    written: None, settings: Any, tmp_path: Path, host: str
+) -> None:
+    if host == "another":
+        shutil.copytree(settings.VAR_DIR / "keys", tmp_path / "elsewhere" / "keys")
+        settings.VAR_DIR = tmp_path / "elsewhere"
+    findings.record([Found("entry_edited", "leaf 5", "The content of leaf 5 is not what it was.")], now=NOW)
+    with pytest.raises(signer.SigningRefused, match="has not been acknowledged"):
+        exports.export(directory=tmp_path / "bundle", by=SYSTEM, now=NOW)
+    assert not list((tmp_path / "bundle").iterdir())
 
 
 def test_a_subset_holds_and_says_that_it_is_one(subset: Path) -> None:
