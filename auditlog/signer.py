@@ -58,7 +58,7 @@ class KeyUnreadable(Refused):
 
 
 class NotTheSigningHost(Refused):
-    """The log's key is not on this host: another one signs."""
+    """The log's key, or what is remembered of signing, is not on this host: another one signs."""
 
     code = "not_the_signing_host"
     kind = Refused.Kind.CONFLICT
@@ -115,8 +115,10 @@ def acknowledge(*, finding_ids: Sequence[int], by: Actor, reason: str, now: date
     Where they say that the log is not the one that was seen, history begins anew with the log as it stands. Raises
     NotTheSigningHost, NotAllNamed, TreeBroken, and what `findings.acknowledge` raises.
     """
-    if not _key_path().exists():
-        raise NotTheSigningHost("The log's key is not here: acknowledge it on the host that signs, with its VAR_DIR.")
+    # Keys are copied to every host. The one that signs, and lost its memory of that, is known by accepting just this.
+    accepts = bool(outside.accepted()) or Finding.objects.filter(pk__in=finding_ids, kind="memory_missing").exists()
+    if not (_key_path().exists() and (signs_here() or accepts)):
+        raise NotTheSigningHost("The log is not signed here: acknowledge it on the host that signs, with its VAR_DIR.")
     with outside.locked():
         # How the log differs now is named, and has to be accepted too.
         findings.record(disagreements(tree.head()), now=now)

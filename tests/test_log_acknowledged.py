@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -278,16 +279,28 @@ def test_a_tree_that_does_not_hold_in_itself_is_not_signed_whatever_was_accepted
 def test_signing_goes_on_from_a_memory_that_was_lost_once_that_is_accepted(signed: Checkpoint) -> None:
     forget()
     assert signer.sign_if_due(LATER) is None
-    accept(*open_ids())
+    findings.record([EDITED], now=LATER)
+    edited, lost = sorted(findings.unacknowledged(), key=lambda row: row.kind)
+    with pytest.raises(signer.NotTheSigningHost):
+        accept(edited.pk)
+    accept(lost.pk)
+    accept(edited.pk)
     assert signer.sign_if_due(LATER) is not None
     assert kinds() == set()
 
 
-def test_another_host_is_told_that_it_is_none(signed: Checkpoint, settings: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("copied", ["nothing", "keys"])
+def test_another_host_is_told_that_it_is_none_and_stops_nothing(
+    signed: Checkpoint, settings: Any, tmp_path: Path, copied: str
+) -> None:
     (row,) = findings.record([Found("truncated", "signer", "shorter")], now=NOW)
+    if copied == "keys":
+        shutil.copytree(settings.VAR_DIR / "keys", tmp_path / "elsewhere" / "keys")
     settings.VAR_DIR = tmp_path / "elsewhere"
-    with pytest.raises(signer.NotTheSigningHost):
-        accept(row.pk)
+    with pytest.raises(CommandError, match="acknowledge it on the host that signs") as refused:
+        told(str(row.pk), "--reason", WHY)
+    assert refused.value.returncode == 1
+    assert open_kinds() == {"truncated"}
 
 
 def test_what_is_accepted_says_who_and_why(signed: Checkpoint) -> None:
