@@ -150,7 +150,7 @@ class PolicyChanged(TypedDict):
 
 
 class GrantNoted(TypedDict):
-    """A standing grant was made, used or taken away; `when` is its condition, empty for none."""
+    """A standing grant was used or taken away; `when` is its condition, empty for none."""
 
     agent: str
     action_type: str
@@ -160,6 +160,12 @@ class GrantNoted(TypedDict):
     max_uses: int
     expires_at: str
     reason: str
+
+
+class GrantMade(GrantNoted):
+    """A standing grant was made; `commitment` is to its bounds as they are, with what is a secret in them."""
+
+    commitment: str
 
 
 class GlassBroken(TypedDict):
@@ -290,7 +296,7 @@ class PolicyFact(Facts):
 class GrantFact(Facts):
     """Standing grants."""
 
-    CREATED = fact("grant.created", GrantNoted)
+    CREATED = fact("grant.created", GrantMade)
     USED = fact("grant.used", GrantNoted)
     REVOKED = fact("grant.revoked", GrantNoted)
 

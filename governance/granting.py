@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import secrets
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import F, Q
 
-from auditlog import log, reading
+from auditlog import canonical, log, reading
 from auditlog.actors import SYSTEM, Actor
 from auditlog.refusals import Refused
 from auditlog.subjects import Subject
@@ -133,12 +134,26 @@ def create(
                 "max_uses": max_uses,
                 "expires_at": expires_at,
                 "reason": reason,
+                "salt": secrets.token_bytes(log.SALT_BYTES),
                 "created_at": now,
             },
         )
         if made:
-            say(grant, GrantFact.CREATED, by=SYSTEM, now=now)
+            say(grant, GrantFact.CREATED, by=SYSTEM, now=now, commitment=commitment(grant))
     return grant
+
+
+def commitment(grant: Grant) -> str:
+    """What the log holds of a grant's bounds, secrets included: hex SHA-256 nobody can guess them from."""
+    bounds = {
+        "agent": grant.agent.name,
+        "action_type": grant.action_type,
+        "target": grant.target,
+        "when": grant.when,
+        "max_uses": grant.max_uses,
+        "expires_at": grant.expires_at,
+    }
+    return log.commitment(canonical.dumps(bounds).decode(), bytes(grant.salt))
 
 
 def end(*, grant_id: UUID, by: Actor, reason: str, now: datetime) -> Grant:
@@ -155,9 +170,16 @@ def end(*, grant_id: UUID, by: Actor, reason: str, now: datetime) -> Grant:
 
 
 def say(
-    grant: Grant, fact: GrantFact, *, by: Actor, now: datetime, contract: Contract | None = None, reason: str = ""
+    grant: Grant,
+    fact: GrantFact,
+    *,
+    by: Actor,
+    now: datetime,
+    contract: Contract | None = None,
+    reason: str = "",
+    **more: str,
 ) -> None:
-    """Append a fact about a grant. Inside `recording()`."""
+    """Append a fact about a grant, with `more` in it. Inside `recording()`."""
     log.append(
         fact,
         actor=by,
@@ -171,6 +193,7 @@ def say(
             "max_uses": grant.max_uses,
             "expires_at": grant.expires_at,
             "reason": reason or grant.reason,
+            **more,
         },
         now=now,
         contract_id=contract.pk if contract else grant.contract_id,

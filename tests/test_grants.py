@@ -156,6 +156,20 @@ def test_m_a_grant_whose_condition_names_a_secret_is_as_recorded(world):
     assert not Entry.objects.filter(bytes__contains=b"hunter22").exists()
 
 
+@pytest.mark.parametrize("more", [{}, {"salt": bytes(16)}, {"salt": b""}])
+def test_m_a_secret_in_the_condition_of_a_grant_that_was_changed_in_its_row_lets_nothing_run(world, more):
+    asked = ask(world, when="parameters.merge.port < 10000 && 'token=hunter22' != ''")
+    for person in (world.people.bea, world.people.cem):
+        world.decide(asked.approval, person)
+    world.settle()
+    Grant.objects.update(when="parameters.merge.port < 10000 && 'token=hunter33' != ''", **more)
+    contract = world.submit().contract
+    assert contract.state == State.AUTHORIZED
+    world.settle()
+    contract.refresh_from_db()
+    assert (contract.state, world.read()) == (State.CANCELLED, {"port": 8000})
+
+
 def test_m_a_grant_nobody_gave_lets_nothing_run(world):
     Grant.objects.create(
         agent=world.agent,

@@ -164,6 +164,7 @@ class Migration(migrations.Migration):
                 ("max_uses", models.PositiveIntegerField()),
                 ("use_count", models.PositiveIntegerField(default=0)),
                 ("reason", models.TextField(blank=True)),
+                ("salt", models.BinaryField(max_length=16)),
                 ("contract_id", models.UUIDField(unique=True)),
                 ("created_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField()),

@@ -11,7 +11,8 @@ from .agents import Agent
 class Grant(models.Model):
     """An approved, bounded permission: this agent may do this so many times until then, and nobody is asked.
 
-    `target` is a glob, `when` a CEL condition over `parameters`; `contract_id` is the contract that made it.
+    `target` is a glob, `when` a CEL condition over `parameters`; `contract_id` is the contract that made it. `salt` is
+    that of what the log holds of all this, with what is a secret in it (`granting.commitment`).
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -22,6 +23,7 @@ class Grant(models.Model):
     max_uses = models.PositiveIntegerField()
     use_count = models.PositiveIntegerField(default=0)
     reason = models.TextField(blank=True)
+    salt = models.BinaryField(max_length=16)
     contract_id = models.UUIDField(unique=True)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
