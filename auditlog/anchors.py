@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 from django.conf import settings
 
-from . import canonical
+from . import canonical, parsing
 from .notes import Head, NoteInvalid, Verifier, open_checkpoint
 
 logger = structlog.get_logger(__name__)
@@ -140,9 +140,9 @@ def last(verifier: Verifier) -> Line | None:
 
 def _head(line: bytes, verifier: Verifier) -> Head | None:
     try:
-        told = json.loads(line)
-        head = open_checkpoint(told["note"], verifier)
-        same = (head.size, head.root.hex()) == (told["size"], told["root"])
-    except (ValueError, KeyError, TypeError, AttributeError, NoteInvalid):
+        told = parsing.members(line)
+        head = open_checkpoint(parsing.text(told.get("note")), verifier)
+        same = (head.size, head.root.hex()) == (told.get("size"), told.get("root"))
+    except (parsing.Unreadable, NoteInvalid):
         return None
     return head if same else None

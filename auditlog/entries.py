@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
+from . import parsing
 from .models import Disclosure, Entry, Leaf, Payload
 
 _COLUMNS = {
@@ -96,20 +97,36 @@ def matches(glob: str, fact: str) -> bool:
 def data(entry: Entry) -> dict[str, Any]:
     """The entry's data; a large payload is fetched from beside the log (as long as it is kept there)."""
     found = entry.data
-    if set(found) == {"sha256", "bytes"}:
-        payload = Payload.objects.filter(pk=found["sha256"]).first()
-        if payload is not None:
-            whole: dict[str, Any] = json.loads(bytes(payload.bytes))
-            return whole
-    return found
+    whole = kept(found)
+    return found if whole is None else whole
+
+
+def kept(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is kept beside the log of data that stand for it; None when nothing is, or it cannot be read."""
+    key = payload_key(data)
+    payload = Payload.objects.filter(pk=key).first() if key else None
+    try:
+        return parsing.members(bytes(payload.bytes)) if payload else None
+    except parsing.Unreadable:
+        return None
+
+
+def payload_key(data: Mapping[str, Any]) -> str | None:
+    """The key of the payload that an entry's data stand for; None when they stand for themselves."""
+    key = data["sha256"] if data.keys() == {"sha256", "bytes"} else None
+    return key if isinstance(key, str) and _KEY.fullmatch(key) else None
+
+
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def disclosed(entries: Iterable[Entry]) -> dict[UUID, dict[str, Any]]:
     """Each entry's document with its personal values put back where they have not been erased."""
     documents = {entry.id: entry.document() for entry in entries}
     for row in Disclosure.objects.filter(entry_id__in=list(documents)):
-        _, parent, name = row.pointer.split("/")
-        documents[row.entry_id][parent][name] = row.value
+        match row.pointer.split("/"):
+            case ["", "actor" | "subject" | "data" as parent, name]:
+                documents[row.entry_id][parent][name] = row.value
     return documents
 
 

@@ -184,7 +184,7 @@ class _Writer:
             raw = bytes(leaf.entry.bytes)
             entries.write(raw + b"\n")
             if self.disclose:
-                self._payload(raw)
+                self._payload(leaf)
             if self.subset:
                 hashes = merkle.inclusion_proof(leaf.index, self.checkpoint.size, self._nodes)
                 line = {"index": leaf.index, "hashes": [base64.b64encode(each).decode() for each in hashes]}
@@ -204,11 +204,9 @@ class _Writer:
             }
             disclosed.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def _payload(self, raw: bytes) -> None:
-        data = json.loads(raw)["data"] if b'"data":{"bytes":' in raw else {}
-        payload = (
-            Payload.objects.filter(pk=data.get("sha256", "")).first() if set(data) == {"sha256", "bytes"} else None
-        )
+    def _payload(self, leaf: Leaf) -> None:
+        key = entries.payload_key(leaf.entry.data) if b'"data":{"bytes":' in bytes(leaf.entry.bytes) else None
+        payload = Payload.objects.filter(pk=key).first() if key else None
         if payload is not None:
             (self.directory / "payloads").mkdir(exist_ok=True)
             (self.directory / "payloads" / f"{payload.pk}.json").write_bytes(bytes(payload.bytes))

@@ -7,24 +7,26 @@ kept outside does not hold, what was accepted on the host that signs (docs/decis
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from . import canonical, log, merkle, outside, tree
+from . import canonical, log, merkle, outside, parsing, tree
 from .actors import Actor
 from .facts import AuditlogFact
 from .models import Entry, Finding, IntegrityRun, Leaf, Pending
 from .refusals import Refused
 from .subjects import Subject
+
+logger = structlog.get_logger(__name__)
 
 NAMED_AT_MOST = 50
 """How many of a kind a check names one by one, where it counts the rest."""
@@ -90,6 +92,24 @@ class Found:
     detail: str
 
 
+def look(step: str, at: Callable[[], Iterable[Found]]) -> list[Found]:
+    """What one step of a check finds. What it dies of is found as well: nothing is signed that was not looked at."""
+    found: list[Found] = []
+    try:
+        # One by one: what was found before it died counts.
+        for each in at():
+            found.append(each)
+    except Exception as error:
+        logger.exception("check_failed", step=step)
+        found.append(failed(step, error))
+    return found
+
+
+def failed(step: str, error: Exception) -> Found:
+    """That a step of a check died, in words that stay the same."""
+    return Found("check_failed", step, f"Checking {step} failed with {type(error).__name__}: it was not looked at.")
+
+
 def unacknowledged() -> QuerySet[Finding]:
     """Findings nobody has taken note of yet."""
     return Finding.objects.filter(acknowledged_at=None)
@@ -131,7 +151,9 @@ def told_in(entry_id: UUID) -> QuerySet[Finding]:
 
 def _kept(each: Found, now: datetime, lasting: Q) -> Finding:
     """Its row: the open one, or the one that was acknowledged if it has been there ever since, or a new one."""
-    said = {"kind": each.kind, "subject": each.subject[:200], "detail": each.detail}
+    # A name out of an entry may hold what PostgreSQL takes in no text.
+    subject, detail = (text.replace("\x00", "\\0") for text in (each.subject, each.detail))
+    said = {"kind": each.kind, "subject": subject[:200], "detail": detail}
     same = Finding.objects.filter(**said)
     row = same.filter(acknowledged_at=None).first()
     if row is None and each.kind not in ANEW:
@@ -249,10 +271,10 @@ def _is_in_the_log(row: Finding, nodes: tree.Nodes) -> bool:
 
 def _acknowledges(raw: bytes, wanted: str) -> bool:
     try:
-        document = json.loads(raw)
-        fact, sealed, seal = document["fact"], document["data"]["digest"], str(document["data"]["seal"])
-    except (ValueError, KeyError, TypeError):
+        document = parsing.entry(raw)
+        sealed, seal = (parsing.text(document["data"].get(name)) for name in ("digest", "seal"))
+    except parsing.Unreadable:
         return False
     secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    said = (fact, sealed) == (AuditlogFact.FINDING_ACKNOWLEDGED.name_, wanted)
+    said = (document["fact"], sealed) == (AuditlogFact.FINDING_ACKNOWLEDGED.name_, wanted)
     return said and any(constant_time_compare(seal, _seal(wanted, each)) for each in secrets)

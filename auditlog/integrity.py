@@ -8,7 +8,7 @@ matters: first what was signed and kept outside, then the tree, so that nothing 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -120,26 +120,36 @@ def _last_slice() -> int:
 def _catch_up(now: datetime) -> None:
     """After a night switched off, everything is late and nothing is wrong: only what cannot catch up is a finding."""
     _place(now)
-    if _late(now):
+    if findings.look("the signer", lambda: _late(now)):
         _sign(now)
 
 
-# What the log does not take (its queue, leaves or tree were tampered with) must not keep that from being looked for.
+# What the log does not take (its queue, leaves or tree were tampered with) must not keep that from being looked for:
+# what does not go on is late, and that is found.
 
 
 def _place(now: datetime) -> None:
-    with suppress(IntegrityError, ValueError):
+    try:
         sequencer.run(now)
+    except Exception:
+        logger.exception("not_placed")
 
 
 def _sign(now: datetime) -> None:
-    with suppress(IntegrityError, ValueError):
+    try:
         signer.sign_if_due(now)
+    except Exception:
+        logger.exception("not_signed")
 
 
 def _house(now: datetime) -> list[Found]:
     """What only a running house can be asked."""
-    return _late(now) + _silent(now) + _failing(now) + _role()
+    return [
+        *findings.look("the signer", lambda: _late(now)),
+        *findings.look("signs of life", lambda: _silent(now)),
+        *findings.look("subscribers", lambda: _failing(now)),
+        *findings.look("the database role", _role),
+    ]
 
 
 def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress | None, *, every: bool) -> Report:
@@ -150,13 +160,15 @@ def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress |
     head = tree.head()
     report.size, report.root = head.size, bytes(head.root)
     report.found += seen.found
-    report.found += _counts(report)
-    report.found += _stalled(now)
+    report.found += findings.look("the numbers of rows", lambda: _counts(report))
+    report.found += findings.look("the sequencer", lambda: _stalled(now))
     report.checkpoint_size = max((size for size, _ in seen.heads), default=None)
     walk = Walk(start, head.size, beside=every)
-    report.found += _walk(walk, head, seen, progress)
-    report.found += witnesses.gone(walk.said, seen, every=every)
-    report.found += _erased(walk)
+    walk.wanted |= {size for size, _ in seen.heads}
+    report.found += findings.look("the leaves", lambda: _walk(walk, head, progress))
+    report.found += findings.look("who has seen a root", lambda: _contradicted(walk, head, seen))
+    report.found += findings.look("what was signed", lambda: witnesses.gone(walk.said, seen, every=every))
+    report.found += findings.look("what was erased", lambda: _erased(walk))
     report.frontier = walk.frontier
     report.found += _state(head)
     report.found = _unique(report.found)
@@ -221,7 +233,7 @@ def _stalled(now: datetime) -> list[Found]:
     """Something waits for long, and nothing was placed meanwhile: when the clock steps, all that waits looks old."""
     limit = timedelta(minutes=settings.LOG_STALE_MINUTES)
     oldest = Pending.objects.aggregate(oldest=Min("recorded_at"))["oldest"]
-    placed = tree.head().sequenced_at
+    placed = Tree.objects.values_list("sequenced_at", flat=True).first()
     if oldest is None or now - oldest <= limit or (placed is not None and now - placed <= limit):
         return []
     return [Found("sequencer_stalled", "sequencer", f"An entry waits for its place since {oldest.isoformat()}.")]
@@ -262,15 +274,25 @@ def _role() -> list[Found]:
 
 def _state(head: Tree) -> list[Found]:
     """The tree's row agrees with itself, and the database refuses changes."""
+    return [
+        *findings.look("triggers", _triggers),
+        *findings.look("the tree", lambda: signer.contradiction(head)),
+        *findings.look("tiles", _extra_tiles),
+        *findings.look("cursors", _ahead),
+    ]
+
+
+def _triggers() -> list[Found]:
     missing = "The trigger {} is missing, disabled or altered."
     return [
         *[Found("trigger_missing", name, missing.format(name)) for name in triggers.missing(connection)],
         *[Found("trigger_added", name, detail) for name, detail in triggers.added(connection)],
         *[Found("triggers_off", "database", detail) for detail in triggers.switched_off(connection)],
-        *signer.contradiction(head),
-        *_extra_tiles(),
-        *[Found("subscriber_ahead", name, AHEAD.format(name, cursor)) for name, cursor in mesh.ahead().items()],
     ]
+
+
+def _ahead() -> list[Found]:
+    return [Found("subscriber_ahead", name, AHEAD.format(name, cursor)) for name, cursor in mesh.ahead().items()]
 
 
 AHEAD = "The subscriber {} is said to have heard {} entries, more than there are: it hears nothing of what comes."
@@ -288,15 +310,13 @@ def _extra_tiles() -> list[Found]:
     return [Found("tile_forged", name, f"The tree has no {name}, but there is one.") for name in names]
 
 
-def _walk(walk: Walk, head: Tree, seen: witnesses.Witnesses, progress: Progress | None) -> list[Found]:
-    """Everything from the starting point to the end, leaf by leaf, and every root somebody has seen on the way."""
-    walk.wanted |= {size for size, _ in seen.heads}
-    found = list(walk.run(progress))
+def _walk(walk: Walk, head: Tree, progress: Progress | None) -> Iterator[Found]:
+    """Everything from the starting point to the end, leaf by leaf."""
+    yield from walk.run(progress)
     if walk.broken:
-        found.append(Found("tree_incomplete", "tree", "Leaves are missing: no root after them can be computed."))
+        yield Found("tree_incomplete", "tree", "Leaves are missing: no root after them can be computed.")
     elif walk.frontier.root() != bytes(head.root):
-        found.append(_where(walk.frontier, head))
-    return found + _contradicted(walk, head, seen)
+        yield _where(walk.frontier, head)
 
 
 def _contradicted(walk: Walk, head: Tree, seen: witnesses.Witnesses) -> list[Found]:
@@ -365,17 +385,21 @@ def _erased(walk: Walk) -> list[Found]:
 
 def _side_tables() -> list[Found]:
     """What stands beside the log belongs to it."""
+    return findings.look("personal values", _strays) + findings.look("payloads", _payloads)
+
+
+def _strays() -> list[Found]:
     strays = Disclosure.objects.filter(~Exists(Entry.objects.filter(pk=OuterRef("entry_id")))).order_by("pk")
-    found = [
+    return [
         Found("disclosure_edited", f"entry {row.entry_id}", f"{row.pointer} is kept of {row.entry_id}, which is gone.")
         for row in strays[:NAMED_AT_MOST]
     ]
+
+
+def _payloads() -> Iterator[Found]:
     for payload in Payload.objects.iterator(chunk_size=100):
         if sha256(bytes(payload.bytes)).hexdigest() != payload.pk:
-            found.append(
-                Found("payload_edited", f"payload {payload.pk}", f"Payload {payload.pk} does not have its hash.")
-            )
-    return found
+            yield Found("payload_edited", f"payload {payload.pk}", f"Payload {payload.pk} does not have its hash.")
 
 
 def _unique(found: Sequence[Found]) -> list[Found]:
@@ -384,7 +408,7 @@ def _unique(found: Sequence[Found]) -> list[Found]:
 
 def _verified(head: Tree) -> merkle.Frontier:
     """Where the last good run ended. A row that contradicts itself or the tree is no place to start from."""
-    last = IntegrityRun.objects.filter(passed=True).order_by("-pk").first()
+    last = IntegrityRun.objects.filter(passed=True).order_by("-pk").only("size", "root", "frontier").first()
     if last is None or last.size > head.size:
         return merkle.Frontier()
     try:

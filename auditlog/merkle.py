@@ -42,7 +42,7 @@ class Frontier:
     """The right edge of a growing tree: one hash for each 1 bit of its size, largest subtree first."""
 
     def __init__(self, size: int = 0, hashes: Sequence[bytes] = ()) -> None:
-        if size.bit_count() != len(hashes):
+        if size < 0 or size.bit_count() != len(hashes):
             raise ValueError(f"a frontier of size {size} has {size.bit_count()} hashes, not {len(hashes)}")
         self.size = size
         self.hashes = list(hashes)

@@ -16,9 +16,8 @@ from typing import Any
 
 from django.conf import settings
 
-
-class Unreadable(ValueError):
-    """A file is there, and nothing can be made of it."""
+from . import parsing
+from .parsing import Unreadable
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,12 @@ def memory() -> Memory | None:
     """What was signed last; None when nothing is remembered. Raises Unreadable."""
     path = directory() / "signer.json"
     try:
-        told = json.loads(path.read_text())
-        found = Memory(int(told["size"]), bytes.fromhex(told["root"]), str(told["signed_at"]))
+        told = parsing.members(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from None
-    if found.size < 0 or len(found.root) != 32:
-        raise Unreadable("there is no size and root in it")
-    return found
+    return Memory(parsing.size(told.get("size")), parsing.root(told.get("root")), parsing.text(told.get("signed_at")))
 
 
 def remember(what: Memory) -> None:
@@ -79,7 +75,7 @@ def accepted() -> frozenset[str]:
 def beginning() -> Beginning:
     """Where history began anew last; at nothing when it never did."""
     begun = [line["begins"] for line in _lines() if line and line["begins"]]
-    return Beginning(**begun[-1]) if begun else Beginning(0, 0, 0)
+    return begun[-1] if begun else Beginning(0, 0, 0)
 
 
 def unreadable() -> int:
@@ -123,15 +119,21 @@ def _accepted() -> Path:
 
 def _lines() -> list[dict[str, Any] | None]:
     """What was accepted here, oldest first; None for a line that cannot be read."""
-    path = _accepted()
-    return [_line(each) for each in path.read_bytes().splitlines()] if path.exists() else []
+    try:
+        return [_line(each) for each in _accepted().read_bytes().splitlines()]
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return [None]
 
 
 def _line(raw: bytes) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(raw)
-        begins = found["begins"]
-        good = isinstance(found["digest"], str) and (begins is None or Beginning(**begins).checkpoint >= 0)
-    except (ValueError, KeyError, TypeError):
+        found = parsing.members(raw)
+        begins = found.get("begins", ())
+        if begins is not None:
+            found["begins"] = Beginning(*(parsing.size(begins[name]) for name in ("size", "checkpoint", "anchors")))
+        found["digest"] = parsing.text(found.get("digest"))
+    except (Unreadable, KeyError, TypeError):
         return None
-    return found if good else None
+    return found

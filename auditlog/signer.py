@@ -7,7 +7,6 @@ another one is accepted on this host, beside the memory, or not at all.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
-from . import anchors, canonical, findings, log, merkle, notes, outside, tree
+from . import anchors, canonical, findings, log, merkle, notes, outside, parsing, tree
 from .actors import SYSTEM, Actor
 from .facts import AuditlogFact
 from .findings import NAMED_AT_MOST, Found
@@ -169,9 +168,11 @@ def last_said() -> Said | None:
 def said(raw: bytes) -> Said | None:
     """The head an entry about a signed checkpoint says was signed; None when it is not to be understood."""
     try:
-        data = json.loads(raw)["data"]
-        return Said(int(data["size"]), bytes.fromhex(data["root"]), tuple(data["anchors"]))
-    except (ValueError, KeyError, TypeError):
+        data = parsing.entry(raw)["data"]
+        anchors = data.get("anchors")
+        told = tuple(map(parsing.text, anchors if isinstance(anchors, list) else ()))
+        return Said(parsing.size(data.get("size")), parsing.root(data.get("root")), told)
+    except parsing.Unreadable:
         return None
 
 
@@ -183,7 +184,7 @@ def recollection() -> tuple[Memory | None, list[Found]]:
     newest = max((each.size for each in (said, last) if each), default=None)
     try:
         remembered = outside.memory()
-    except outside.Unreadable as error:
+    except parsing.Unreadable as error:
         return None, [Found("memory_unreadable", "signer", f"The signer's memory cannot be read: {error}.")]
     if newest is None or (remembered is not None and remembered.size >= newest):
         return remembered, []

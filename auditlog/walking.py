@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from . import canonical, log, merkle, signer
+from . import canonical, findings, log, merkle, parsing, signer
 from .facts import AuditlogFact
 from .findings import NAMED_AT_MOST, Found
 from .models import Disclosure, Entry, Leaf, Tile
@@ -43,10 +42,18 @@ class Walk:
         while first < self.end:
             # Chunks end where tiles do.
             end = min((first // CHUNK + 1) * CHUNK, self.end)
-            yield from self._chunk(first, end)
+            yield from self._looked_at(first, end)
             if progress:
                 progress(end, self.end)
             first = end
+
+    def _looked_at(self, first: int, end: int) -> list[Found]:
+        """What is wrong with some leaves. What cannot be looked at keeps nobody from looking at the rest."""
+        found = findings.look(f"the leaves from {first}", lambda: self._chunk(first, end))
+        # A root needs all of them.
+        self.broken = self.broken or any(each.kind == "check_failed" for each in found)
+        self._documents.clear()
+        return found
 
     def _chunk(self, first: int, end: int) -> Iterator[Found]:
         rows = _leaves(first, end)
@@ -65,7 +72,6 @@ class Walk:
         yield from _tiles(first, end, rows)
         if self._beside:
             yield from self._disclosures()
-        self._documents.clear()
 
     def _leaf(
         self, index: int, row: tuple[int, UUID, bytes, datetime], entry: dict[str, Any] | None
@@ -99,7 +105,7 @@ class Walk:
         committed = {
             (entry_id, each["pointer"]): each
             for entry_id, document in self._documents.items()
-            for each in _commitments(document)
+            for each in document["commitments"]
         }
         for row in Disclosure.objects.filter(entry_id__in={entry_id for entry_id, _ in committed}).order_by("pk"):
             mine = {"pointer": row.pointer, "sha256": log.commitment(row.value, bytes(row.salt))}
@@ -131,16 +137,15 @@ def _projections(index: int, entry: dict[str, Any]) -> Generator[Found, None, di
     """Columns are copies of what the bytes say; gives the document in them, or None when there is none."""
     subject = f"leaf {index}"
     try:
-        document: dict[str, Any] = json.loads(bytes(entry["bytes"]))
-        said = _as_columns(document)
-    except (ValueError, KeyError, TypeError):
+        document = parsing.entry(bytes(entry["bytes"]))
+    except parsing.Unreadable:
         yield Found("entry_unreadable", subject, f"Entry {entry['id']} (leaf {index}) cannot be parsed.")
         return None
     stored = {
         name: canonical.stamp(value) if name == "recorded_at" else str(value) if isinstance(value, UUID) else value
         for name, value in entry.items()
     }
-    if wrong := sorted(name for name, value in said.items() if stored[name] != value):
+    if wrong := sorted(name for name, value in _as_columns(document).items() if stored[name] != value):
         yield Found(
             "projection_edited",
             subject,
@@ -165,12 +170,6 @@ def _as_columns(document: dict[str, Any]) -> dict[str, Any]:
         "caused_by": document["caused_by"],
         "outcome": document["outcome"],
     }
-
-
-def _commitments(document: dict[str, Any]) -> list[dict[str, str]]:
-    """What a document commits to; whoever owns the database can write one that is no entry of ours."""
-    found = document.get("commitments")
-    return [each for each in found if isinstance(each, dict) and "pointer" in each] if isinstance(found, list) else []
 
 
 def _tiles(first: int, end: int, rows: dict[int, tuple[int, UUID, bytes, datetime]]) -> Iterator[Found]:

@@ -6,14 +6,14 @@ first, then the anchors, and then in one transaction the checkpoint and an entry
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.db.models import Q
 
-from . import anchors, notes, outside, signer
+from . import anchors, findings, notes, outside, signer
 from .findings import NAMED_AT_MOST, Found
 from .models import Checkpoint
 from .signer import Said
@@ -27,7 +27,7 @@ Head = tuple[int, bytes]
 class Witnesses:
     """What was seen, and what is wrong with who says so."""
 
-    begun: outside.Beginning
+    begun: outside.Beginning = field(default_factory=outside.beginning)
     verifier: notes.Verifier | None = None
     checkpoint_count: int = 0
     # The size and root that were seen, by whom, and that in words.
@@ -38,34 +38,51 @@ class Witnesses:
 
 def ask(*, since: int | None = None) -> Witnesses:
     """Ask everybody; with `since`, only about checkpoints of this size or larger, the last one, and the last anchor."""
-    witnesses = Witnesses(outside.beginning())
-    verifier = _key(witnesses)
+    witnesses = Witnesses()
     # In the opposite order of that in which they are written: nobody honest is behind somebody asked earlier.
-    said = signer.last_said()
-    _ask_checkpoints(witnesses, verifier, since)
-    if verifier is not None:
-        _ask_anchors(witnesses, verifier, said, every=since is None)
-    if count := outside.unreadable():
-        detail = f"{count} lines of accepted.jsonl cannot be read, and count for nothing."
-        witnesses.found.append(Found("acceptance_unreadable", "signer", detail))
-    remembered, wrong = signer.recollection()
-    witnesses.found += wrong
-    if remembered is not None:
-        witnesses.heads[remembered.size, remembered.root] = ("signer", "the signer's memory")
+    said = _last_said(witnesses)
+    for step, ask_them in (
+        ("the key", lambda: _ask_for_the_key(witnesses, said)),
+        ("checkpoints", lambda: _ask_checkpoints(witnesses, since)),
+        ("anchors", lambda: _ask_anchors(witnesses, said, every=since is None)),
+        ("what was accepted", _ask_what_was_accepted),
+        ("the signer's memory", lambda: _ask_the_signer(witnesses)),
+    ):
+        witnesses.found += findings.look(step, ask_them)
     return witnesses
 
 
-def _key(witnesses: Witnesses) -> notes.Verifier | None:
+def _last_said(witnesses: Witnesses) -> Said | None:
+    try:
+        return signer.last_said()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is found
+        witnesses.found.append(findings.failed("what the log says was signed", error))
+        return None
+
+
+def _ask_for_the_key(witnesses: Witnesses, said: Said | None) -> Iterator[Found]:
     # The key is made before anything is signed with it.
-    signed = signer.last_said() is not None or Checkpoint.objects.exists()
+    signed = said is not None or Checkpoint.objects.exists()
     try:
         witnesses.verifier = signer.verifier()
     except signer.KeyUnreadable as problem:
-        witnesses.found.append(Found("key_unreadable", "signer", problem.detail))
-        return None
+        yield Found("key_unreadable", "signer", problem.detail)
+        return
     if witnesses.verifier is None and signed:
-        witnesses.found.append(Found("key_missing", "signer", "Checkpoints were signed, but the key is gone."))
-    return witnesses.verifier
+        yield Found("key_missing", "signer", "Checkpoints were signed, but the key is gone.")
+
+
+def _ask_what_was_accepted() -> Iterator[Found]:
+    if count := outside.unreadable():
+        detail = f"{count} lines of accepted.jsonl cannot be read, and count for nothing."
+        yield Found("acceptance_unreadable", "signer", detail)
+
+
+def _ask_the_signer(witnesses: Witnesses) -> list[Found]:
+    remembered, wrong = signer.recollection()
+    if remembered is not None:
+        witnesses.heads[remembered.size, remembered.root] = ("signer", "the signer's memory")
+    return wrong
 
 
 def gone(heard: Mapping[int, Said], seen: Witnesses, *, every: bool) -> list[Found]:
@@ -102,7 +119,7 @@ def _named(kind: str, sentence: str, missing: Sequence[Said]) -> list[Found]:
     return found
 
 
-def _ask_checkpoints(witnesses: Witnesses, verifier: notes.Verifier | None, since: int | None) -> None:
+def _ask_checkpoints(witnesses: Witnesses, since: int | None) -> Iterator[Found]:
     """What was signed before somebody accepted another log is not held against it."""
     rows = Checkpoint.objects.filter(pk__gt=witnesses.begun.checkpoint)
     if since is not None:
@@ -111,50 +128,49 @@ def _ask_checkpoints(witnesses: Witnesses, verifier: notes.Verifier | None, sinc
     previous: Checkpoint | None = None
     for row in rows.order_by("pk").iterator():
         witnesses.checkpoint_count += 1
-        _ask_checkpoint(witnesses, row, verifier)
+        yield from _ask_checkpoint(witnesses, row)
         if previous is not None and (row.signed_at < previous.signed_at or row.size < previous.size):
             name = f"checkpoint {row.pk}"
-            detail = f"{name} is older or smaller than the one before it."
-            witnesses.found.append(Found("checkpoint_order", name, detail))
+            yield Found("checkpoint_order", name, f"{name} is older or smaller than the one before it.")
         previous = row
 
 
-def _ask_checkpoint(witnesses: Witnesses, row: Checkpoint, verifier: notes.Verifier | None) -> None:
+def _ask_checkpoint(witnesses: Witnesses, row: Checkpoint) -> Iterator[Found]:
     name = f"checkpoint {row.pk}"
-    if verifier is None:
+    if witnesses.verifier is None:
         return
     try:
-        head = notes.open_checkpoint(row.note, verifier)
+        head = notes.open_checkpoint(row.note, witnesses.verifier)
     except notes.NoteInvalid as error:
-        witnesses.found.append(Found("checkpoint_signature", name, f"{name} of size {row.size}: {error}."))
+        yield Found("checkpoint_signature", name, f"{name} of size {row.size}: {error}.")
         return
     if (head.size, head.root) != (row.size, bytes(row.root)):
-        witnesses.found.append(Found("checkpoint_edited", name, f"{name} is not what its signed note says."))
+        yield Found("checkpoint_edited", name, f"{name} is not what its signed note says.")
     witnesses.heads.setdefault((head.size, head.root), ("checkpoints", name))
 
 
-def _ask_anchors(witnesses: Witnesses, verifier: notes.Verifier, said: Said | None, *, every: bool) -> None:
+def _ask_anchors(witnesses: Witnesses, said: Said | None, *, every: bool) -> Iterator[Found]:
     """All lines, or only the last: that is what was signed last, or newer, since a signer may have died after it."""
+    if (verifier := witnesses.verifier) is None:
+        return
     last: anchors.Line | None = None
     try:
         for line in anchors.read(verifier) if every else filter(None, [anchors.last(verifier)]):
             last = line
-            _ask_anchor(witnesses, line)
+            yield from _ask_anchor(witnesses, line)
     except OSError as error:
-        detail = f"The anchor file cannot be read: {type(error).__name__}."
-        witnesses.found.append(Found("anchor_invalid", "anchors", detail))
+        yield Found("anchor_invalid", "anchors", f"The anchor file cannot be read: {type(error).__name__}.")
         return
     if said is None or not {"file"} <= {*said.anchors} & {*settings.LOG_ANCHORS}:
         return
     if last is None or (last.head is not None and last.head.size < said.size):
-        witnesses.found += _named("anchor_missing", UNTOLD, [said])
+        yield from _named("anchor_missing", UNTOLD, [said])
 
 
-def _ask_anchor(witnesses: Witnesses, line: anchors.Line) -> None:
+def _ask_anchor(witnesses: Witnesses, line: anchors.Line) -> Iterator[Found]:
     if line.head is None:
         name = f"anchor line {line.number}" if line.number else "the last anchor line"
-        detail = f"{name} carries no good signature of this log."
-        witnesses.found.append(Found("anchor_invalid", name, detail))
+        yield Found("anchor_invalid", name, f"{name} carries no good signature of this log.")
         return
     witnesses.told.add((line.head.size, line.head.root))
     # A file that is shorter than it was is another file.

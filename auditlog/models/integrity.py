@@ -3,6 +3,8 @@
 from django.db import models
 from django.db.models import Q
 
+from .times import readable
+
 
 class Finding(models.Model):
     """Something an integrity check found; signing stops until a person has acknowledged it."""
@@ -21,6 +23,8 @@ class Finding(models.Model):
 
     class Meta:
         constraints = [
+            readable("finding_time", "found_at", "last_seen_at"),
+            readable("finding_acknowledged", "acknowledged_at"),
             # Open once; what was acknowledged, went away and came back is another finding.
             models.UniqueConstraint(
                 fields=["kind", "subject", "detail"], name="finding_once", condition=Q(acknowledged_at__isnull=True)
@@ -48,6 +52,7 @@ class IntegrityRun(models.Model):
     passed = models.BooleanField()
 
     class Meta:
+        constraints = [readable("integrity_run_time", "started_at", "finished_at")]
         indexes = [models.Index(fields=["-started_at"], name="integrity_run_recent")]
 
     def __str__(self) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.db import models
+
+from auditlog import canonical, parsing
+
+from .times import readable
+
+UNREADABLE = "The bytes of this entry cannot be read: the rest is what its columns say."
+_IDS = ("mission_id", "contract_id", "correlation_id", "caused_by")
 
 
 class Entry(models.Model):
@@ -32,6 +38,7 @@ class Entry(models.Model):
 
     class Meta:
         verbose_name_plural = "entries"
+        constraints = [readable("entry_time", "recorded_at")]
         indexes = [
             models.Index(fields=["recorded_at"], name="entry_recorded_at"),
             models.Index(
@@ -51,9 +58,25 @@ class Entry(models.Model):
         return f"{self.fact} {self.subject_kind}:{self.subject_id}"
 
     def document(self) -> dict[str, Any]:
-        """What the bytes say."""
-        parsed: dict[str, Any] = json.loads(bytes(self.bytes))
-        return parsed
+        """What the bytes say; where they are no entry, what the columns say, and that (`data.unreadable`)."""
+        try:
+            return parsing.entry(bytes(self.bytes))
+        except parsing.Unreadable:
+            return self._from_columns()
+
+    def _from_columns(self) -> dict[str, Any]:
+        return {
+            **{name: (value := getattr(self, name)) and str(value) for name in _IDS},
+            "id": str(self.pk),
+            "at": canonical.stamp(self.recorded_at),
+            "fact": self.fact,
+            "actor": {"kind": self.actor_kind, "id": self.actor_id},
+            "subsystem": self.subsystem,
+            "subject": {"kind": self.subject_kind, "id": self.subject_id},
+            "outcome": self.outcome,
+            "data": {"unreadable": UNREADABLE},
+            "commitments": [],
+        }
 
     @property
     def data(self) -> dict[str, Any]:
@@ -73,6 +96,7 @@ class Leaf(models.Model):
 
     class Meta:
         verbose_name_plural = "leaves"
+        constraints = [readable("leaf_time", "sequenced_at")]
 
     def __str__(self) -> str:
         return str(self.index)
@@ -90,6 +114,7 @@ class Pending(models.Model):
 
     class Meta:
         verbose_name_plural = "pending"
+        constraints = [readable("pending_time", "recorded_at")]
 
     def __str__(self) -> str:
         return str(self.entry_id)
@@ -105,7 +130,11 @@ class Tree(models.Model):
     sequenced_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="tree_is_one_row")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(id=1), name="tree_is_one_row"),
+            models.CheckConstraint(condition=models.Q(size__gte=0), name="tree_size"),
+            readable("tree_time", "sequenced_at"),
+        ]
 
     def __str__(self) -> str:
         return f"tree of {self.size}"
@@ -135,6 +164,7 @@ class Checkpoint(models.Model):
     signed_at = models.DateTimeField()
 
     class Meta:
+        constraints = [readable("checkpoint_time", "signed_at")]
         indexes = [models.Index(fields=["size"], name="checkpoint_size")]
 
     def __str__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from auditlog import entries, merkle, proofs, tree
-from auditlog.models import Checkpoint, Disclosure, Entry, Leaf, Payload
+from auditlog.models import Checkpoint, Disclosure, Entry, Leaf
 
 from . import base, timelines
 from .base import PageRequest
@@ -77,10 +76,9 @@ def _committed(row: Entry, *, with_salts: bool) -> list[Committed]:
 def _payload(document: Any) -> dict[str, Any] | None:
     """Data too large for the entry, as far as it is kept beside it."""
     data = document.get("data") or {}
-    if set(data) != {"sha256", "bytes"}:
+    if not entries.payload_key(data):
         return None
-    kept = Payload.objects.filter(pk=data["sha256"]).first()
-    return {**data, "content": json.loads(bytes(kept.bytes)) if kept else None}
+    return {**data, "content": entries.kept(data)}
 
 
 def _proof(leaf: Leaf) -> Proof | None:

@@ -21,7 +21,7 @@ MOST = 500
 _PEOPLE = {"on_behalf_of": "in the name of", "delegator_id": "delegator", "delegate_id": "delegate"}
 """Members by which facts name people, by their ids, and how a page calls them."""
 
-_BRIEFLY = ("reason", "text", "confidence", "error", "code", "playbook", "error_pattern", "goal")
+_BRIEFLY = ("unreadable", "reason", "text", "confidence", "error", "code", "playbook", "error_pattern", "goal")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _names(documents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     named = {str(id_) for each in documents for name in _PEOPLE if (id_ := (each.get("data") or {}).get(name))}
     if not named:
         return {}
-    found = User.objects.filter(pk__in=[id_ for id_ in named if id_.isdecimal()])
+    found = User.objects.filter(pk__in=[id_ for id_ in named if id_.isdecimal() and len(id_) < 19])
     return {str(each.pk): each.get_full_name() or each.get_username() for each in found}
 
 
