@@ -90,15 +90,22 @@ class Walk:
             )
         document = yield from _projections(index, entry)
         if document is not None and computed == stored:
-            self._hear(index, entry_id, document, bytes(entry["bytes"]))
+            yield from self._hear(index, entry_id, document, bytes(entry["bytes"]))
         # What was found is named here; the way from the leaf to the root is a question of its own.
         return stored
 
-    def _hear(self, index: int, entry_id: UUID, document: dict[str, Any], raw: bytes) -> None:
+    def _hear(self, index: int, entry_id: UUID, document: dict[str, Any], raw: bytes) -> Iterator[Found]:
         if self._beside:
             self._documents[entry_id] = document
-        if document["fact"] == AuditlogFact.CHECKPOINT_SIGNED.name_ and (said := signer.said(raw)):
+        if document["fact"] != AuditlogFact.CHECKPOINT_SIGNED.name_:
+            return
+        said = signer.said(raw)
+        if said is not None and said.size <= index:
             self.said[index] = said
+        else:
+            claim = "nothing to be understood" if said is None else f"the size {said.size}"
+            detail = f"Leaf {index} says that {claim} was signed, when the log held {index} entries."
+            yield Found("checkpoint_claimed", f"leaf {index}", detail)
 
     def _disclosures(self) -> Iterator[Found]:
         """Values kept are those committed to; those that are not kept are counted."""

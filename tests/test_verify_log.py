@@ -398,7 +398,7 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (delete_the_anchors, {"anchor_missing"}, "told the head of size 300"),
     (cut_the_first_anchor, {"anchor_missing"}, "told the head of size 300"),
     (cut_the_last_anchor, {"anchor_missing"}, "and does not hold it"),
-    (set_the_memory_back, {"memory_behind"}, "The signer remembers the size 300"),
+    (set_the_memory_back, {"memory_behind"}, "was signed, which is more than the signer remembers"),
     (delete_disclosures, {"disclosure_missing"}, "personal values of person:user:1 are gone"),
     (edit_disclosure, {"disclosure_edited"}, "/actor/label"),
     (edit_payload, {"payload_edited"}, "0000"),
