@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from . import canonical, findings, log, merkle, parsing, signer
+from . import canonical, entries, findings, log, merkle, parsing, signer
 from .facts import AuditlogFact
 from .findings import NAMED_AT_MOST, Found
-from .models import Disclosure, Entry, Leaf, Tile
+from .models import Disclosure, Entry, Leaf, Payload, Tile
 
 CHUNK = 1024
 
@@ -22,7 +22,7 @@ class Walk:
     """Recomputes the tree from the entries' bytes, comparing every stored step with what it computes."""
 
     def __init__(self, start: merkle.Frontier, end: int, *, beside: bool = False) -> None:
-        """From a frontier to a size; with `beside`, personal values are held against their commitments as well."""
+        """From a frontier to a size; with `beside`, what is kept beside the log is looked at as well."""
         self.start = start.size
         self.end = end
         self.frontier = merkle.Frontier(start.size, start.hashes)
@@ -57,14 +57,14 @@ class Walk:
 
     def _chunk(self, first: int, end: int) -> Iterator[Found]:
         rows = _leaves(first, end)
-        entries = _entries([row[1] for row in rows.values()])
+        written = _entries([row[1] for row in rows.values()])
         for index in range(first, end):
             row = rows.get(index)
             if row is None:
                 yield Found("leaf_missing", f"leaf {index}", f"Leaf {index} is missing.")
                 self.broken = True
                 continue
-            leaf = yield from self._leaf(index, row, entries.get(row[1]))
+            leaf = yield from self._leaf(index, row, written.get(row[1]))
             if not self.broken:
                 self.frontier.append(leaf)
                 if self.frontier.size in self.wanted:
@@ -72,6 +72,7 @@ class Walk:
         yield from _tiles(first, end, rows)
         if self._beside:
             yield from self._disclosures()
+            yield from self._payloads()
 
     def _leaf(
         self, index: int, row: tuple[int, UUID, bytes, datetime], entry: dict[str, Any] | None
@@ -120,6 +121,12 @@ class Walk:
                 name = f"entry {row.entry_id}"
                 yield Found("disclosure_edited", name, f"{row.pointer} of {name} is not what was committed to.")
         self.gone.update(log.owner_of(pointer, self._documents[entry_id]) for entry_id, pointer in committed)
+
+    def _payloads(self) -> Iterator[Found]:
+        """Data too large for an entry are kept beside the log."""
+        keys = {key: id_ for id_, document in self._documents.items() if (key := entries.payload_key(document["data"]))}
+        for key in sorted(keys.keys() - {*Payload.objects.filter(pk__in=keys).values_list("pk", flat=True)}):
+            yield Found("payload_missing", f"payload {key}", f"Payload {key} of entry {keys[key]} is gone.")
 
     def _time(self, index: int, sequenced_at: datetime) -> Iterator[Found]:
         """The sequencer never goes back. When an entry was recorded is what its writer's clock said, which may."""

@@ -75,10 +75,11 @@ def details() -> str:
 
 @pytest.fixture
 def signed() -> Checkpoint:
-    """A log of 700 entries, two checkpoints and one more entry."""
+    """A log of 700 entries, one of them with its data beside it, two checkpoints and one more entry."""
     write(300)
     signer.sign(NOW)
-    write(398)
+    write(397)
+    write(name="x" * 70_000)
     checkpoint = signer.sign(NOW)
     write(1)
     return checkpoint
@@ -356,6 +357,10 @@ def edit_payload() -> None:
     Payload.objects.create(sha256="0" * 64, size=1, bytes=b"x")
 
 
+def delete_a_payload() -> None:
+    Payload.objects.all().delete()
+
+
 def reverse_time() -> None:
     Leaf.objects.filter(index=5).update(sequenced_at=NOW - timedelta(days=1))
 
@@ -402,6 +407,7 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (delete_disclosures, {"disclosure_missing"}, "personal values of person:user:1 are gone"),
     (edit_disclosure, {"disclosure_edited"}, "/actor/label"),
     (edit_payload, {"payload_edited"}, "0000"),
+    (delete_a_payload, {"payload_missing"}, "is gone"),
     (reverse_time, {"time_reversed"}, "leaf 5"),
 ]
 
