@@ -118,7 +118,8 @@ def test_no_run_that_is_written_along_with_them_makes_acknowledgements_count(
         as_acknowledged(each)
     for minutes in (15, 30, 45):
         assert not integrity.check_incrementally(NOW + timedelta(minutes=minutes)).passed
-    assert open_kinds() == {each.kind for each in found} != set()
+    assert found
+    assert open_kinds() >= {each.kind for each in found}
     assert signer.sign_if_due(LATER) is None
 
 
