@@ -13,15 +13,16 @@ TESTS ?= tests
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-# One file for each set of pins: installing again happens only when they change.
+# One file for each set of pins: installing again happens only when they change. They are complete, so pip need not look
+# for what they depend on: asked for `x[extra]` it would take a newer x than the pinned one, and refuse it without a hash.
 $(VENV)/run.installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Grace needs Python 3.11; set PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) --no-deps --require-hashes -r requirements.txt
 	touch $@
 
 $(VENV)/test.installed: requirements-dev.txt $(VENV)/run.installed
-	$(PIP) --require-hashes -r requirements-dev.txt
+	$(PIP) --no-deps --require-hashes -r requirements-dev.txt
 	touch $@
 
 run: $(VENV)/run.installed ## Start Grace; Ctrl-C ends it
@@ -102,7 +103,7 @@ $(GO) $(GOCODE)/src/golang.org/x/mod:
 
 $(SIGSTORE)/installed: .ci/sigstore/requirements.txt $(VENV)/run.installed
 	$(BIN)/python -m venv --clear $(SIGSTORE)
-	$(SIGSTORE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(SIGSTORE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	touch $@
 
 foreign: $(VENV)/test.installed $(GO) $(GOCODE)/src/golang.org/x/mod $(SIGSTORE)/installed ## Have others check a log the tests made
