@@ -57,14 +57,17 @@ def memory() -> Memory | None:
 def remember(what: Memory) -> None:
     """Keep what is about to be signed."""
     text = json.dumps({"size": what.size, "root": what.root.hex(), "signed_at": what.signed_at})
-    write(directory() / "signer.json", text + "\n")
+    write(directory() / "signer.json", f"{text}\n".encode())
 
 
 def accept(digest: str, about: dict[str, str], beginning: Beginning | None) -> None:
     """Keep that somebody accepted on this host what a finding says; `about` is who, when, why and what, for people."""
     path = _accepted()
     line = {**about, "digest": digest, "begins": asdict(beginning) if beginning else None}
-    write(path, (path.read_text() if path.exists() else "") + json.dumps(line, ensure_ascii=False) + "\n")
+    known = path.read_bytes() if path.exists() else b""
+    # A line that was cut off spoils no other.
+    begins = b"\n" if known and not known.endswith(b"\n") else b""
+    write(path, known + begins + json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
 def accepted() -> frozenset[str]:
@@ -83,12 +86,12 @@ def unreadable() -> int:
     return _lines().count(None)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: bytes) -> None:
     """Replace a file at once and durably; only its owner may read it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

@@ -345,8 +345,8 @@ def _sign(head: Tree, now: datetime) -> Checkpoint:
 def _make_key(path: Path) -> None:
     origin = settings.LOG_ORIGIN or f"grace.invalid/log/{secrets.token_hex(4)}"
     signer = notes.Signer(origin, secrets.token_bytes(32))
-    outside.write(path, signer.skey + "\n")
-    outside.write(path.with_suffix(".vkey"), signer.verifier.vkey + "\n")
+    outside.write(path, f"{signer.skey}\n".encode())
+    outside.write(path.with_suffix(".vkey"), f"{signer.verifier.vkey}\n".encode())
 
 
 def _key_path() -> Path:

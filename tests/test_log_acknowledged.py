@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone
 
 from auditlog import canonical, findings, integrity, log, merkle, outside, sequencer, signer, tree, triggers
 from auditlog.facts import AuditlogFact
@@ -314,6 +315,18 @@ def test_what_is_accepted_says_who_and_why(signed: Checkpoint) -> None:
     accept(row.pk)
     (line,) = (outside.directory() / "accepted.jsonl").read_text().splitlines()
     assert json.loads(line).items() >= {"by": "person:user:1", "reason": WHY, "digest": findings.digest(row)}.items()
+
+
+@pytest.mark.parametrize("spoiled", [b"\xff\n", b'{"digest": "ab', b"[" * 5000])
+def test_that_what_was_accepted_cannot_be_read_is_acknowledged_once(signed: Checkpoint, spoiled: bytes) -> None:
+    (outside.directory() / "accepted.jsonl").write_bytes(spoiled)
+    assert integrity.check_incrementally(NOW).findings == ["acceptance_unreadable"]
+    (pk,) = open_ids()
+    assert told(str(pk), "--reason", WHY) == "Acknowledged: acceptance_unreadable signer\n"
+    assert (outside.directory() / "accepted.jsonl").read_bytes().startswith(spoiled)
+    for minutes in (15, 30):
+        assert integrity.check_incrementally(timezone.now() + timedelta(minutes=minutes)).passed
+    assert signer.sign_if_due(timezone.now() + timedelta(hours=1)) is not None
 
 
 def test_the_command_lists_what_is_open_and_acknowledges_anything(signed: Checkpoint) -> None:
