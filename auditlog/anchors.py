@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -24,7 +25,7 @@ from .notes import Head, NoteInvalid, Verifier, open_checkpoint
 logger = structlog.get_logger(__name__)
 
 TAIL = 8192
-"""Bytes from the end of the anchor file in which its last line begins."""
+"""Bytes from the end of the anchor file in which its last whole line begins."""
 
 
 @dataclass(frozen=True)
@@ -117,30 +118,46 @@ class Line:
 
 
 def read(verifier: Verifier) -> Iterator[Line]:
-    """The lines of the anchor file."""
+    """The lines of the anchor file.
+
+    One that is no whole JSON object was cut off (the disk was full, the power failed): it is left out.
+    """
     if not length():
         return
     begins = 0
     with path().open("rb") as file:
         for number, raw in enumerate(file, 1):
-            yield Line(number, begins, _head(raw, verifier))
+            if line := _line(number, begins, raw, verifier):
+                yield line
             begins += len(raw)
 
 
 def last(verifier: Verifier) -> Line | None:
-    """The last line of the anchor file, without reading the rest."""
+    """The last whole line of the anchor file, without reading the rest."""
     end = length()
     if not end:
         return None
     with path().open("rb") as file:
         file.seek(max(0, end - TAIL))
-        raw = file.read().splitlines(keepends=True)[-1]
-        return Line(0, file.tell() - len(raw), _head(raw, verifier))
+        begins, lines = file.tell(), file.read().splitlines(keepends=True)
+    begins += sum(map(len, lines))
+    for raw in reversed(lines):
+        begins -= len(raw)
+        if line := _line(0, begins, raw, verifier):
+            return line
+    return None
 
 
-def _head(line: bytes, verifier: Verifier) -> Head | None:
+def _line(number: int, begins: int, raw: bytes, verifier: Verifier) -> Line | None:
     try:
-        told = parsing.members(line)
+        told = parsing.members(raw)
+    except parsing.Unreadable:
+        return None
+    return Line(number, begins, _head(told, verifier))
+
+
+def _head(told: dict[str, Any], verifier: Verifier) -> Head | None:
+    try:
         head = open_checkpoint(parsing.text(told.get("note")), verifier)
         same = (head.size, head.root.hex()) == (told.get("size"), told.get("root"))
     except (parsing.Unreadable, NoteInvalid):

@@ -76,13 +76,15 @@ def _key() -> tuple[Verifier | None, str]:
 
 def _anchor(name: str, verifier: Verifier | None, size: int) -> AnchorStanding:
     """Only the file can be read back; what the others were told, they have."""
+    if name != "file" or verifier is None:
+        return AnchorStanding(name)
     try:
-        told = anchors.last(verifier) if name == "file" and verifier is not None else None
+        told = anchors.last(verifier)
+        if told is None and not anchors.length():
+            return AnchorStanding(name)
     except OSError:
         return AnchorStanding(name, agrees=False)
-    if told is None:
-        return AnchorStanding(name)
-    last = told.head
+    last = told.head if told else None
     if last is None or last.size > size:
         return AnchorStanding(name, None if last is None else last.size, agrees=False)
     try:

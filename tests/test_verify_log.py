@@ -299,8 +299,17 @@ def garble_the_key() -> None:
 
 
 def garble_an_anchor() -> None:
+    first, rest = anchor_file().read_bytes().split(b"\n", 1)
+    anchor_file().write_bytes(b"\xff" * len(first) + b"\n" + rest)
+
+
+def garble_the_last_anchor() -> None:
+    anchor_file().write_bytes(anchor_file().read_bytes()[:-20])
+
+
+def forge_an_anchor() -> None:
     with anchor_file().open("ab") as file:
-        file.write(b"\xff\xfe garbage\n[1]\n")
+        file.write(b'{"size": 1}\n')
 
 
 def replace_the_anchors_by_a_directory() -> None:
@@ -394,7 +403,9 @@ TAMPERINGS: list[tuple[Callable[[], None], set[str], str]] = [
     (garble_the_memory, {"memory_unreadable"}, "memory cannot be read"),
     (empty_the_memory, {"memory_unreadable"}, "memory cannot be read"),
     (garble_the_key, {"key_unreadable"}, "key cannot be read"),
-    (garble_an_anchor, {"anchor_invalid"}, "carries no good signature"),
+    (garble_an_anchor, {"anchor_missing"}, "told the head of size 300, and does not hold it"),
+    (garble_the_last_anchor, {"anchor_missing"}, "and does not hold it"),
+    (forge_an_anchor, {"anchor_invalid"}, "carries no good signature"),
     (replace_the_anchors_by_a_directory, {"anchor_invalid"}, "anchor file cannot be read"),
     (garble_what_was_accepted, {"acceptance_unreadable"}, "2 lines of accepted.jsonl"),
     (edit_anchors, {"anchor_invalid"}, "anchor line 1"),
@@ -594,6 +605,20 @@ def test_an_anchor_that_fails_holds_up_nobody(settings: Any) -> None:
     settings.LOG_ANCHORS = ["no such place", "file"]
     write()
     assert signer.sign(NOW).size == 1
+
+
+def test_a_power_cut_while_an_anchor_is_written_stops_nobody(signed: Checkpoint) -> None:
+    """The memory is written, half a line of the anchor file, and no checkpoint."""
+    head = tree.head()
+    outside.remember(outside.Memory(head.size, bytes(head.root), canonical.stamp(NOW)))
+    with anchor_file().open("ab") as file:
+        file.write(b'{"signed_at": "2026')
+    assert kinds() == set()
+    for minutes in (1, 20, 40):
+        at = NOW + timedelta(minutes=minutes)
+        assert integrity.check_incrementally(at).passed
+        assert signer.sign_if_due(at + timedelta(minutes=1)) is not None
+    assert kinds() == set()
 
 
 @pytest.mark.parametrize("tamper", [truncate, rewrite_and_sign_again, forget, set_the_memory_back, lose_the_key])
