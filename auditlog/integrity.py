@@ -163,11 +163,10 @@ def _run(level: str, now: datetime, start: merkle.Frontier, progress: Progress |
     report.found += findings.look("the numbers of rows", lambda: _counts(report))
     report.found += findings.look("the sequencer", lambda: _stalled(now))
     report.checkpoint_size = max((size for size, _ in seen.heads), default=None)
-    walk = Walk(start, head.size, beside=every)
-    walk.wanted |= {size for size, _ in seen.heads}
+    walk = Walk(start, head.size, beside=every, seen=seen)
     report.found += findings.look("the leaves", lambda: _walk(walk, head, progress))
     report.found += findings.look("who has seen a root", lambda: _contradicted(walk, head, seen))
-    report.found += findings.look("what was signed", lambda: witnesses.gone(walk.said, seen, every=every))
+    report.found += findings.look("what was signed", lambda: witnesses.gone(seen))
     report.found += findings.look("what was erased", lambda: _erased(walk))
     report.frontier = walk.frontier
     report.found += _state(head)
@@ -322,10 +321,10 @@ def _walk(walk: Walk, head: Tree, progress: Progress | None) -> Iterator[Found]:
 def _contradicted(walk: Walk, head: Tree, seen: witnesses.Witnesses) -> list[Found]:
     """Whom the log contradicts: of each the first root that is another one now, and the last that is gone."""
     named: dict[tuple[str, str], Found] = {}
-    for (size, root), (subject, words) in sorted(seen.heads.items()):
-        for each in _seen(walk, head, (size, root), (subject, words)):
-            if each.kind == "truncated" or (each.kind, subject) not in named:
-                named[each.kind, subject] = each
+    for seen_head in sorted(seen.heads):
+        for each in _seen(walk, head, seen_head, witnesses.named(seen.heads[seen_head])):
+            if each.kind == "truncated" or (each.kind, each.subject) not in named:
+                named[each.kind, each.subject] = each
     return list(named.values())
 
 
@@ -342,17 +341,15 @@ def _where(computed: merkle.Frontier, head: Tree) -> Found:
     return Found("root_mismatch", "tree", f"The entries do not have the tree's root: {where} were changed.")
 
 
-def _seen(walk: Walk, head: Tree, seen: tuple[int, bytes], who: tuple[str, str]) -> list[Found]:
+def _seen(walk: Walk, head: Tree, seen: witnesses.Head, who: tuple[str, str]) -> list[Found]:
     """Whether the log still has the root somebody has seen at a size."""
     (size, root), (subject, words) = seen, who
     if size > head.size:
         return [signer.truncated(size, subject, words)]
-    actual = walk.roots.get(size)
-    if actual is None and size <= walk.start:
+    if size < walk.start:
         return signer.disagreement(head, size, root, subject, words)
-    if actual is None or actual == root:
-        return []
-    return [signer.rewritten(size, root, actual, subject, words)]
+    actual = walk.differ.get(seen)
+    return [signer.rewritten(size, root, actual, subject, words)] if actual is not None else []
 
 
 def _slice(number: int, end: int) -> list[Found]:

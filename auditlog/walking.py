@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from . import canonical, entries, findings, log, merkle, parsing, signer
+from . import canonical, entries, findings, log, merkle, parsing, signer, witnesses
 from .facts import AuditlogFact
 from .findings import NAMED_AT_MOST, Found
 from .models import Disclosure, Entry, Leaf, Payload, Tile
@@ -21,24 +21,32 @@ Progress = Callable[[int, int], None]
 class Walk:
     """Recomputes the tree from the entries' bytes, comparing every stored step with what it computes."""
 
-    def __init__(self, start: merkle.Frontier, end: int, *, beside: bool = False) -> None:
-        """From a frontier to a size; with `beside`, what is kept beside the log is looked at as well."""
+    def __init__(
+        self, start: merkle.Frontier, end: int, *, beside: bool = False, seen: witnesses.Witnesses | None = None
+    ) -> None:
+        """From a frontier to a size; with `beside`, what is kept beside the log is looked at as well.
+
+        Of the heads somebody has `seen`, those that the log has are dropped on the way.
+        """
         self.start = start.size
         self.end = end
         self.frontier = merkle.Frontier(start.size, start.hashes)
-        self.wanted: set[int] = set()
-        self.roots: dict[int, bytes] = {start.size: start.root()}
         self.broken = False
-        # The heads the log says were signed, by the leaf that says it, and how many personal values are gone of whom.
-        self.said: dict[int, signer.Said] = {}
+        # Heads that are others now, with the root the log has there, and how many personal values are gone of whom.
+        self.differ: dict[witnesses.Head, bytes] = {}
         self.gone: Counter[str] = Counter()
         self._beside = beside
+        self._seen = seen
+        self._ahead = sorted((each for each in seen.heads if each[0] >= start.size) if seen else (), reverse=True)
+        # What the leaves of one chunk say: the heads that were signed by leaf, and whole documents.
+        self._said: dict[int, signer.Said] = {}
         self._documents: dict[UUID, dict[str, Any]] = {}
         self._sequenced_at: datetime | None = None
 
     def run(self, progress: Progress | None = None) -> Iterator[Found]:
         """What differs, in log order."""
         first = self.start
+        self._compare()
         while first < self.end:
             # Chunks end where tiles do.
             end = min((first // CHUNK + 1) * CHUNK, self.end)
@@ -52,8 +60,18 @@ class Walk:
         found = findings.look(f"the leaves from {first}", lambda: self._chunk(first, end))
         # A root needs all of them.
         self.broken = self.broken or any(each.kind == "check_failed" for each in found)
+        self._said.clear()
         self._documents.clear()
         return found
+
+    def _compare(self) -> None:
+        """Hold the root against those that somebody has seen at this size."""
+        while self._ahead and self._ahead[-1][0] == self.frontier.size:
+            head, root = self._ahead.pop(), self.frontier.root()
+            if head[1] != root:
+                self.differ[head] = root
+            elif self._seen is not None:
+                del self._seen.heads[head]
 
     def _chunk(self, first: int, end: int) -> Iterator[Found]:
         rows = _leaves(first, end)
@@ -67,12 +85,13 @@ class Walk:
             leaf = yield from self._leaf(index, row, written.get(row[1]))
             if not self.broken:
                 self.frontier.append(leaf)
-                if self.frontier.size in self.wanted:
-                    self.roots[self.frontier.size] = self.frontier.root()
+                self._compare()
         yield from _tiles(first, end, rows)
         if self._beside:
             yield from self._disclosures()
             yield from self._payloads()
+        if self._seen is not None and self._said:
+            witnesses.hear(self._seen, self._said)
 
     def _leaf(
         self, index: int, row: tuple[int, UUID, bytes, datetime], entry: dict[str, Any] | None
@@ -102,7 +121,7 @@ class Walk:
             return
         said = signer.said(raw)
         if said is not None and said.size <= index:
-            self.said[index] = said
+            self._said[index] = said
         else:
             claim = "nothing to be understood" if said is None else f"the size {said.size}"
             detail = f"Leaf {index} says that {claim} was signed, when the log held {index} entries."

@@ -18,33 +18,42 @@ from .findings import NAMED_AT_MOST, Found
 from .models import Checkpoint
 from .signer import Said
 
-CHUNK = 1000
-
 Head = tuple[int, bytes]
+
+ANCHORS = -1
+SIGNER = -2
+"""Who has seen a head; a checkpoint goes by its key."""
 
 
 @dataclass
 class Witnesses:
-    """What was seen, and what is wrong with who says so."""
+    """What was seen, and what is wrong with who says so.
 
+    There are as many heads as somebody ever signed, so of each no more is kept than must be, nor longer.
+    """
+
+    every: bool = True
     begun: outside.Beginning = field(default_factory=outside.beginning)
     verifier: notes.Verifier | None = None
     checkpoint_count: int = 0
-    # The size and root that were seen, by whom, and that in words.
-    heads: dict[Head, tuple[str, str]] = field(default_factory=dict)
-    told: set[Head] = field(default_factory=set)
+    # The size and root that were seen, and by whom; those that the log still has are dropped while it is walked along.
+    heads: dict[Head, int] = field(default_factory=dict)
+    # Sizes the anchor file was told, and sizes that the log says were signed or told and are not there.
+    told: set[int] = field(default_factory=set)
+    unsigned: list[int] = field(default_factory=list)
+    untold: list[int] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
 
 
 def ask(*, since: int | None = None) -> Witnesses:
     """Ask everybody; with `since`, only about checkpoints of this size or larger, the last one, and the last anchor."""
-    witnesses = Witnesses()
+    witnesses = Witnesses(since is None)
     # In the opposite order of that in which they are written: nobody honest is behind somebody asked earlier.
     said = _last_said(witnesses)
     for step, ask_them in (
         ("the key", lambda: _ask_for_the_key(witnesses, said)),
         ("checkpoints", lambda: _ask_checkpoints(witnesses, since)),
-        ("anchors", lambda: _ask_anchors(witnesses, said, every=since is None)),
+        ("anchors", lambda: _ask_anchors(witnesses, said)),
         ("what was accepted", _ask_what_was_accepted),
         ("the signer's memory", lambda: _ask_the_signer(witnesses)),
     ):
@@ -81,40 +90,46 @@ def _ask_what_was_accepted() -> Iterator[Found]:
 def _ask_the_signer(witnesses: Witnesses) -> list[Found]:
     remembered, wrong = signer.recollection()
     if remembered is not None:
-        witnesses.heads[remembered.size, remembered.root] = ("signer", "the signer's memory")
+        witnesses.heads[remembered.size, remembered.root] = SIGNER
     return wrong
 
 
-def gone(heard: Mapping[int, Said], seen: Witnesses, *, every: bool) -> list[Found]:
-    """Which of the heads the log says were signed are nowhere to be found any more; asked after the log was read.
+def named(who: int) -> tuple[str, str]:
+    """Who has seen a head: what a finding is about, and words for it."""
+    known = {ANCHORS: ("anchors", "the anchor file"), SIGNER: ("signer", "the signer's memory")}
+    return known.get(who, ("checkpoints", f"checkpoint {who}"))
 
-    `heard` is what the log says, by leaf. With `every`, those that the anchor file was told as well.
-    """
+
+def hear(seen: Witnesses, heard: Mapping[int, Said]) -> None:
+    """Keep which of the heads that some leaves say were signed are nowhere to be found any more."""
     said = [each for index, each in heard.items() if index >= seen.begun.size]
-    kept: set[Head] = set()
-    for first in range(0, len(said), CHUNK):
-        sizes = [each.size for each in said[first : first + CHUNK]]
-        rows = Checkpoint.objects.filter(size__in=sizes).values_list("size", "root")
-        kept |= {(size, bytes(root)) for size, root in rows}
-    found = _named("checkpoint_missing", UNSIGNED, [each for each in said if (each.size, each.root) not in kept])
-    if seen.verifier is None or not every or "file" not in settings.LOG_ANCHORS:
+    rows = Checkpoint.objects.filter(size__in=[each.size for each in said]).values_list("size", "root")
+    kept = {(size, bytes(root)) for size, root in rows}
+    seen.unsigned += [each.size for each in said if (each.size, each.root) not in kept]
+    if seen.every:
+        seen.untold += [each.size for each in said if "file" in each.anchors and each.size not in seen.told]
+
+
+def gone(seen: Witnesses) -> list[Found]:
+    """What was heard of and is gone; asked after the log was read."""
+    found = _named("checkpoint_missing", UNSIGNED, seen.unsigned)
+    if seen.verifier is None or "file" not in settings.LOG_ANCHORS:
         return found
-    told = {(each.size, each.root): each for each in said if "file" in each.anchors}
-    if told.keys() - seen.told:
+    if seen.untold:
         # What was told while the log was read; that the file cannot be read was said before.
         with suppress(OSError):
-            seen.told |= {(line.head.size, line.head.root) for line in anchors.read(seen.verifier) if line.head}
-    return found + _named("anchor_missing", UNTOLD, [each for head, each in told.items() if head not in seen.told])
+            seen.told |= {line.head.size for line in anchors.read(seen.verifier) if line.head}
+    return found + _named("anchor_missing", UNTOLD, [size for size in seen.untold if size not in seen.told])
 
 
 UNSIGNED = "The checkpoint of size {} was signed, and is gone."
 UNTOLD = "The anchor file was told the head of size {}, and does not hold it."
 
 
-def _named(kind: str, sentence: str, missing: Sequence[Said]) -> list[Found]:
-    found = [Found(kind, f"head {each.size}", sentence.format(each.size)) for each in missing[:NAMED_AT_MOST]]
+def _named(kind: str, sentence: str, missing: Sequence[int]) -> list[Found]:
+    found = [Found(kind, f"head {size}", sentence.format(size)) for size in missing[:NAMED_AT_MOST]]
     if more := missing[NAMED_AT_MOST:]:
-        sizes = f"{more[0].size} to {more[-1].size}"
+        sizes = f"{more[0]} to {more[-1]}"
         found.append(Found(kind, f"heads {sizes}", f"{sentence.format(sizes)} {len(more)} in all."))
     return found
 
@@ -146,16 +161,16 @@ def _ask_checkpoint(witnesses: Witnesses, row: Checkpoint) -> Iterator[Found]:
         return
     if (head.size, head.root) != (row.size, bytes(row.root)):
         yield Found("checkpoint_edited", name, f"{name} is not what its signed note says.")
-    witnesses.heads.setdefault((head.size, head.root), ("checkpoints", name))
+    witnesses.heads.setdefault((head.size, head.root), row.pk)
 
 
-def _ask_anchors(witnesses: Witnesses, said: Said | None, *, every: bool) -> Iterator[Found]:
+def _ask_anchors(witnesses: Witnesses, said: Said | None) -> Iterator[Found]:
     """All lines, or only the last: that is what was signed last, or newer, since a signer may have died after it."""
     if (verifier := witnesses.verifier) is None:
         return
     last: anchors.Line | None = None
     try:
-        for line in anchors.read(verifier) if every else filter(None, [anchors.last(verifier)]):
+        for line in anchors.read(verifier) if witnesses.every else filter(None, [anchors.last(verifier)]):
             last = line
             yield from _ask_anchor(witnesses, line)
     except OSError as error:
@@ -164,7 +179,7 @@ def _ask_anchors(witnesses: Witnesses, said: Said | None, *, every: bool) -> Ite
     if said is None or not {"file"} <= {*said.anchors} & {*settings.LOG_ANCHORS}:
         return
     if last is None or (last.head is not None and last.head.size < said.size):
-        yield from _named("anchor_missing", UNTOLD, [said])
+        yield from _named("anchor_missing", UNTOLD, [said.size])
 
 
 def _ask_anchor(witnesses: Witnesses, line: anchors.Line) -> Iterator[Found]:
@@ -172,7 +187,7 @@ def _ask_anchor(witnesses: Witnesses, line: anchors.Line) -> Iterator[Found]:
         name = f"anchor line {line.number}" if line.number else "the last anchor line"
         yield Found("anchor_invalid", name, f"{name} carries no good signature of this log.")
         return
-    witnesses.told.add((line.head.size, line.head.root))
+    witnesses.told.add(line.head.size)
     # A file that is shorter than it was is another file.
     if line.begins >= witnesses.begun.anchors or anchors.length() < witnesses.begun.anchors:
-        witnesses.heads[line.head.size, line.head.root] = ("anchors", "the anchor file")
+        witnesses.heads[line.head.size, line.head.root] = ANCHORS
