@@ -116,7 +116,7 @@ def test_a_head_larger_than_the_log_was_is_acknowledged_once_and_signing_goes_on
     assert {row.kind for row in findings.unacknowledged()} == {"checkpoint_claimed", "projection_edited"}
     for row in findings.unacknowledged():
         findings.acknowledge(finding_id=row.pk, by=ADA, reason="known", now=LATER)
-    for minutes in (20, 40, 60):
+    for minutes in (30, 50, 70):
         assert signer.sign_if_due(NOW + timedelta(minutes=minutes)) is not None
         assert integrity.check_incrementally(NOW + timedelta(minutes=minutes)).passed
     assert findings.unacknowledged().count() == 0
