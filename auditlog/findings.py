@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q, QuerySet
 from django.utils.crypto import constant_time_compare, salted_hmac
 
@@ -93,12 +94,18 @@ class Found:
 
 
 def look(step: str, at: Callable[[], Iterable[Found]]) -> list[Found]:
-    """What one step of a check finds. What it dies of is found as well: nothing is signed that was not looked at."""
+    """What one step of a check finds. What it dies of is found as well: nothing is signed that was not looked at.
+
+    Raises OperationalError and InterfaceError: that the database is gone or busy is nobody's doing, and the check is
+    made again.
+    """
     found: list[Found] = []
     try:
         # One by one: what was found before it died counts.
         for each in at():
             found.append(each)
+    except (OperationalError, InterfaceError):
+        raise
     except Exception as error:
         logger.exception("check_failed", step=step)
         found.append(failed(step, error))

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 
 from auditlog import findings, integrity, merkle, outside, sequencer, signer
@@ -250,3 +250,23 @@ def test_pages_show_that_an_entry_cannot_be_read(signed: Checkpoint, users: Peop
         response = client.get(address)
         assert response.status_code == 200, address
         assert "cannot be read" in response.content.decode(), address
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_that_the_database_is_busy_is_no_finding(signed: Checkpoint) -> None:
+    other = connection.copy()
+    try:
+        with transaction.atomic(), connection.cursor() as ours, other.cursor() as theirs:
+            other.set_autocommit(False)
+            theirs.execute("LOCK TABLE auditlog_leaf")
+            ours.execute("SET LOCAL lock_timeout = '50ms'")
+            with pytest.raises(OperationalError, match="lock timeout"):
+                findings.look("the leaves", lambda: [Leaf.objects.get(index=0) and NOTHING])
+    finally:
+        other.close()
+    assert not findings.unacknowledged().exists()
+    assert integrity.check_incrementally(LATER).passed
+
+
+NOTHING = findings.Found("nothing", "", "")
