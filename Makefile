@@ -69,7 +69,7 @@ faults: $(VENV)/test.installed ## Kill processes of a whole installation, again 
 	FAULTS=$(FAULTS) $(BIN)/python -m pytest tests/faults -m faults -s
 
 faults-few: $(VENV)/test.installed
-	FAULTS=15 $(BIN)/python -m pytest tests/faults/test_campaign.py -m faults -s
+	FAULTS=15 $(BIN)/python -m pytest tests/faults -m faults -s
 
 machine: $(VENV)/test.installed ## Thousands of random stories against the model of approvals, on both databases
 	MACHINE_RUNS=2000 $(BIN)/python -m pytest tests/test_approvals_machine.py

@@ -67,8 +67,9 @@ class Agent:
                 if answer.status_code == 201:
                     contract_id: str = answer.json()["data"]["id"]
                     return contract_id
-                # What is wrong with the house passes; what is wrong with the proposal would not.
-                assert answer.status_code >= 429, answer.text
+                # What is wrong with the house passes, also what looked at the target for it having been killed; what is
+                # wrong with the proposal would not.
+                assert answer.status_code >= 429 or "target_not_observable" in answer.text, answer.text
         return None
 
     def _until(self, *, seconds: float) -> Iterator[None]:
