@@ -1,5 +1,6 @@
 """Metrics: every promised name from the first scrape, driven by facts, harmless when they fail."""
 
+import json
 import re
 import subprocess
 import sys
@@ -101,9 +102,15 @@ def _value(name: str, **labels: str) -> float:
 
 
 def _entry(fact: str, **data: Any) -> Entry:
-    import json
-
-    return Entry(id=uuid4(), fact=fact, bytes=json.dumps({"data": data}).encode(), recorded_at=timezone.now())
+    document = {
+        **{name: "x" for name in ("id", "at", "subsystem", "outcome")},
+        **dict.fromkeys(("mission_id", "contract_id", "correlation_id", "caused_by")),
+        **{name: {"kind": "x", "id": "x", "label": "x"} for name in ("actor", "subject")},
+        "fact": fact,
+        "data": data,
+        "commitments": [],
+    }
+    return Entry(id=uuid4(), fact=fact, bytes=json.dumps(document).encode(), recorded_at=timezone.now())
 
 
 MOVED = {"action_type": "config.update", "tier": "tier_2"}
