@@ -103,7 +103,7 @@ def _value(name: str, **labels: str) -> float:
 
 def _entry(fact: str, **data: Any) -> Entry:
     document = {
-        **{name: "x" for name in ("id", "at", "subsystem", "outcome")},
+        **dict.fromkeys(("id", "at", "subsystem", "outcome"), "x"),
         **dict.fromkeys(("mission_id", "contract_id", "correlation_id", "caused_by")),
         **{name: {"kind": "x", "id": "x", "label": "x"} for name in ("actor", "subject")},
         "fact": fact,
