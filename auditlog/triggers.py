@@ -40,17 +40,13 @@ END
 """The functions of PostgreSQL's triggers, by name: their bodies, as `pg_proc` must hold them."""
 
 
-def postgres_triggers() -> dict[str, tuple[str, str, str]]:
-    """The triggers of PostgreSQL by name: table, function, and how `pg_get_triggerdef` must give them back."""
+def postgres_triggers() -> dict[str, tuple[str, str]]:
+    """The triggers of PostgreSQL by name: the table, and how `pg_get_triggerdef` must give them back."""
     refuse, queue = POSTGRES_FUNCTIONS
     when = {f"{table}_append_only": (table, refuse, "BEFORE DELETE OR UPDATE OR TRUNCATE ON {}") for table in TABLES}
     when["auditlog_entry_queue"] = ("auditlog_entry", queue, "AFTER INSERT ON {} REFERENCING NEW TABLE AS appended")
     return {
-        name: (
-            table,
-            function,
-            f"CREATE TRIGGER {name} {words.format(table)} FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
-        )
+        name: (table, f"CREATE TRIGGER {name} {words.format(table)} FOR EACH STATEMENT EXECUTE FUNCTION {function}()")
         for name, (table, function, words) in when.items()
     }
 
@@ -62,7 +58,7 @@ def install(connection: BaseDatabaseWrapper) -> None:
         if connection.vendor == "postgresql":
             for name, body in POSTGRES_FUNCTIONS.items():
                 cursor.execute(f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
-            for _, _, sql in postgres_triggers().values():
+            for _, sql in postgres_triggers().values():
                 cursor.execute(sql)
         else:
             for sql in sqlite_triggers().values():
@@ -73,7 +69,7 @@ def remove(connection: BaseDatabaseWrapper) -> None:
     """Drop the triggers (the owner's privilege)."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            for name, (table, *_) in postgres_triggers().items():
+            for name, (table, _) in postgres_triggers().items():
                 cursor.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
         else:
             for name in sqlite_triggers():
@@ -108,7 +104,7 @@ def added(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
     tables = [model._meta.db_table for app in settings.OUR_APPS for model in _models(app)]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            ours = {(name, table) for name, (table, *_) in postgres_triggers().items()}
+            ours = {(name, table) for name, (table, _) in postgres_triggers().items()}
             cursor.execute(_POSTGRES_ADDED, {"tables": tables})
             found = cursor.fetchall()
         else:
@@ -141,7 +137,7 @@ def _missing_postgresql(connection: BaseDatabaseWrapper) -> list[str]:
             for name, definition, function, body in cursor.fetchall()
             if POSTGRES_FUNCTIONS.get(function) == body
         }
-    return sorted(name for name, (_, _, sql) in postgres_triggers().items() if (name, sql) not in sound)
+    return sorted(name for name, (_, sql) in postgres_triggers().items() if (name, sql) not in sound)
 
 
 # In its pretty form a definition names no schema that is looked into anyway.
