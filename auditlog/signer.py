@@ -8,10 +8,12 @@ another one is accepted on this host, beside the memory, or not at all.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -163,9 +165,10 @@ def last_said() -> Said | None:
     below = canonical.MAX_INTEGER
     while rows := _signings(below):
         for below, raw in rows:
-            found = said(raw)
-            if found is not None and found.size <= below:
-                return found
+            with suppress(parsing.Unreadable):
+                found = said(parsing.entry(raw))
+                if found is not None and found.size <= below:
+                    return found
     return None
 
 
@@ -184,14 +187,14 @@ WHERE e.id = l.entry_id AND e.fact = %s AND l."index" < %s ORDER BY l."index" DE
 """
 
 
-def said(raw: bytes) -> Said | None:
+def said(document: Mapping[str, Any]) -> Said | None:
     """The head an entry about a signed checkpoint says was signed; None when it is not to be understood.
 
     It is to be believed only of a size that is at most the place of the entry.
     """
+    data = document["data"]
+    anchors = data.get("anchors")
     try:
-        data = parsing.entry(raw)["data"]
-        anchors = data.get("anchors")
         told = tuple(map(parsing.text, anchors if isinstance(anchors, list) else ()))
         return Said(parsing.size(data.get("size")), parsing.root(data.get("root")), told)
     except parsing.Unreadable:

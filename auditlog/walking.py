@@ -110,16 +110,16 @@ class Walk:
             )
         document = yield from _projections(index, entry)
         if document is not None and computed == stored:
-            yield from self._hear(index, entry_id, document, bytes(entry["bytes"]))
+            yield from self._hear(index, entry_id, document)
         # What was found is named here; the way from the leaf to the root is a question of its own.
         return stored
 
-    def _hear(self, index: int, entry_id: UUID, document: dict[str, Any], raw: bytes) -> Iterator[Found]:
+    def _hear(self, index: int, entry_id: UUID, document: dict[str, Any]) -> Iterator[Found]:
         if self._beside:
             self._documents[entry_id] = document
         if document["fact"] != AuditlogFact.CHECKPOINT_SIGNED.name_:
             return
-        said = signer.said(raw)
+        said = signer.said(document)
         if said is not None and said.size <= index:
             self._said[index] = said
         else:
