@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
@@ -114,10 +113,7 @@ def kept(data: Mapping[str, Any]) -> dict[str, Any] | None:
 def payload_key(data: Mapping[str, Any]) -> str | None:
     """The key of the payload that an entry's data stand for; None when they stand for themselves."""
     key = data["sha256"] if data.keys() == {"sha256", "bytes"} else None
-    return key if isinstance(key, str) and _KEY.fullmatch(key) else None
-
-
-_KEY = re.compile(r"[0-9a-f]{64}")
+    return key if isinstance(key, str) and parsing.SHA256.fullmatch(key) else None
 
 
 def disclosed(entries: Iterable[Entry]) -> dict[UUID, dict[str, Any]]:

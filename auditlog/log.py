@@ -29,6 +29,7 @@ LABEL_CHARS = 200
 
 _COLUMNS = inserting.columns(Entry)
 _row = itemgetter(*_COLUMNS)
+_leaf = itemgetter(_COLUMNS.index("id"), _COLUMNS.index("bytes"))
 
 
 class NotRecording(RuntimeError):
@@ -169,7 +170,6 @@ class _Rows:
 
     def __init__(self) -> None:
         self.entries: list[tuple[Any, ...]] = []
-        self.written: list[tuple[UUID, bytes]] = []
         self.disclosures: list[tuple[UUID, str, str, bytes, str]] = []
         self.payloads: list[Payload] = []
 
@@ -195,9 +195,8 @@ class _Rows:
         document = _document(columns, actor, subject, draft.data)
         for pointer, owner in _personal_members(draft.fact, actor, subject, document["data"]):
             self.disclosures.append((draft.id, *_commit_to(document, pointer, owner)))
-        columns["bytes"] = written = self._encoded(document)
+        columns["bytes"] = self._encoded(document)
         self.entries.append(_row(columns))
-        self.written.append((draft.id, written))
 
     def _encoded(self, document: dict[str, Any]) -> bytes:
         written = canonical.encode(document)
@@ -285,7 +284,7 @@ def _write(using: str) -> None:
     for draft in drafts:
         rows.add(draft)
     inserting.insert(Entry, rows.entries, using=using)
-    sequencer.place_soon(rows.written, using=using)
+    sequencer.place_soon([_leaf(row) for row in rows.entries], using=using)
     if rows.disclosures:
         inserting.insert(Disclosure, rows.disclosures, using=using)
     if rows.payloads:

@@ -13,7 +13,7 @@ import orjson
 DEEPEST = 64
 """How deep a document may be nested: twice what the log takes."""
 LARGEST = 2**63 - 1
-_ROOT = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEXTS = ("id", "at", "fact", "subsystem", "outcome")
 _PARTIES = ("actor", "subject")
 _TEXTS_OR_NULL = ("mission_id", "contract_id", "correlation_id", "caused_by")
@@ -58,7 +58,7 @@ def size(value: object) -> int:
 
 def root(value: object) -> bytes:
     """A root in hex. Raises Unreadable."""
-    if not isinstance(value, str) or not _ROOT.fullmatch(value):
+    if not isinstance(value, str) or not SHA256.fullmatch(value):
         raise Unreadable("no root")
     return bytes.fromhex(value)
 
